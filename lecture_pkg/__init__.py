@@ -1,0 +1,1 @@
+"""Implementations behind the course; the public names are those of the subpackages."""

@@ -1,0 +1,100 @@
+"""Refuse bad input at the door: what was given, what was expected, how to mend it."""
+
+import math
+
+import torch
+from torch import Tensor
+
+_UNIT_VALUES = {"spin": (-1, 1), "binary": (0, 1)}
+
+
+def require_tensor(value: object, name: str) -> Tensor:
+    """Return `value` if it is a tensor; raise `TypeError` otherwise."""
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} must be a torch.Tensor, but a {type(value).__name__} was given; "
+            f"convert it with torch.as_tensor({name})."
+        )
+    return value
+
+
+def require_floating(value: object, name: str) -> Tensor:
+    """Return `value` if it is a tensor of floating-point numbers; raise `TypeError` otherwise."""
+    tensor = require_tensor(value, name)
+    if not tensor.is_floating_point():
+        raise TypeError(
+            f"{name} must hold floating-point numbers, but its dtype is {tensor.dtype}; "
+            f"convert it with {name}.to(torch.float64)."
+        )
+    return tensor
+
+
+def require_finite(tensor: Tensor, name: str) -> None:
+    """Raise `ValueError` if the tensor holds NaN or an infinity."""
+    n_bad = int((~torch.isfinite(tensor)).sum())
+    if n_bad:
+        raise ValueError(
+            f"{name} must be finite, but {n_bad} of its {tensor.numel()} entries are NaN or "
+            "infinite; remove or replace them first."
+        )
+
+
+def require_shape(tensor: Tensor, shape: tuple[int | None, ...], name: str) -> None:
+    """Raise `ValueError` unless the shape matches; `None` stands for any length."""
+    matches = tensor.dim() == len(shape) and all(
+        want is None or have == want for have, want in zip(tensor.shape, shape, strict=True)
+    )
+    if not matches:
+        expected = "(" + ", ".join("*" if s is None else str(s) for s in shape) + ")"
+        raise ValueError(
+            f"{name} must have shape {expected}, but its shape is {tuple(tensor.shape)}; "
+            "reshape it or index the dimension that is meant."
+        )
+
+
+def require_probabilities(tensor: Tensor, name: str) -> None:
+    """Raise `ValueError` unless the entries are non-negative, finite and sum to one."""
+    require_finite(tensor, name)
+    if bool((tensor < 0).any()):
+        raise ValueError(
+            f"{name} must be non-negative, but its smallest entry is {float(tensor.min()):.3g}; "
+            "a probability vector holds no negative entries."
+        )
+    total = float(tensor.sum())
+    tolerance = 1e-8 if tensor.dtype == torch.float64 else 1e-4
+    if not math.isclose(total, 1.0, abs_tol=tolerance):
+        raise ValueError(
+            f"{name} must sum to one, but its sum is {total:.6g}; "
+            f"normalise it with {name} / {name}.sum()."
+        )
+
+
+def require_units(units: str) -> str:
+    """Return the unit convention if it is known; raise `ValueError` otherwise."""
+    if units not in _UNIT_VALUES:
+        raise ValueError(
+            f'units must be "spin" for {{-1, +1}} or "binary" for {{0, 1}}, not {units!r}.'
+        )
+    return units
+
+
+def require_unit_values(x: Tensor, units: str, name: str) -> None:
+    """Raise `ValueError` if `x` holds values outside the convention, naming the conversion."""
+    low, high = _UNIT_VALUES[units]
+    if bool(((x == low) | (x == high)).all()):
+        return
+    require_finite(x, name)
+    other = "binary" if units == "spin" else "spin"
+    other_low, other_high = _UNIT_VALUES[other]
+    message = f"{name} must hold {units} values {{{low}, {high}}} only"
+    if bool(((x == other_low) | (x == other_high)).all()):
+        conversion = f"2 * {name} - 1" if units == "spin" else f"({name} + 1) / 2"
+        raise ValueError(
+            f"{message}, but it holds {other} values {{{other_low}, {other_high}}}; "
+            f"convert it with {conversion}."
+        )
+    raise ValueError(f"{message}, but it holds other values such as {_offender(x, low, high)}.")
+
+
+def _offender(x: Tensor, low: int, high: int) -> str:
+    return f"{float(x[(x != low) & (x != high)][0]):.4g}"
