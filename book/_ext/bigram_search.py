@@ -39,7 +39,7 @@ class Bigrams(SearchLanguage):
         return words
 
     def word_filter(self, word: str) -> bool:
-        return bool(word)  # Sphinx's own filter drops short hiragana, and with them half the bigrams
+        return bool(word)  # Sphinx's own filter drops short hiragana words
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

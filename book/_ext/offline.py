@@ -16,11 +16,11 @@ def strip_remote_styles(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def drop_thebe(app, pagename, templatename, context, doctree) -> None:
-    """Jupyter Book loads thebe's settings on every page, with a CDN's address and a script error."""
+    """Jupyter Book loads thebe's settings on every page: a CDN's address and a script error."""
 
     def is_thebe(asset: object) -> bool:
-        attributes = getattr(asset, "attributes", {})
-        return "thebe" in str(getattr(asset, "filename", asset)) or "thebe" in attributes.get("body", "")
+        body = getattr(asset, "attributes", {}).get("body", "")
+        return "thebe" in f"{getattr(asset, 'filename', asset)} {body}"
 
     for kind in ("script_files", "css_files"):
         context[kind] = [asset for asset in context.get(kind, []) if not is_thebe(asset)]
