@@ -1,7 +1,5 @@
 """Refuse bad input at the door: what was given, what was expected, how to mend it."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -53,20 +51,35 @@ def require_shape(tensor: Tensor, shape: tuple[int | None, ...], name: str) -> N
 
 
 def require_probabilities(tensor: Tensor, name: str) -> None:
-    """Raise `ValueError` unless the entries are non-negative, finite and sum to one."""
+    """Raise `ValueError` unless every vector along the last dimension is a probability vector."""
     require_finite(tensor, name)
     if bool((tensor < 0).any()):
         raise ValueError(
             f"{name} must be non-negative, but its smallest entry is {float(tensor.min()):.3g}; "
             "a probability vector holds no negative entries."
         )
-    total = float(tensor.sum())
+    totals = tensor.sum(-1).flatten()
     tolerance = 1e-8 if tensor.dtype == torch.float64 else 1e-4
-    if not math.isclose(total, 1.0, abs_tol=tolerance):
+    if bool(((totals - 1).abs() > tolerance).any()):
+        worst = float(totals[(totals - 1).abs().argmax()])
         raise ValueError(
-            f"{name} must sum to one, but its sum is {total:.6g}; "
-            f"normalise it with {name} / {name}.sum()."
+            f"{name} must sum to one, but its sum is {worst:.6g}; "
+            f"normalise it with {name} / {name}.sum(-1, keepdim=True)."
         )
+
+
+def require_count(value: object, name: str, minimum: int = 1) -> int:
+    """Return `value` if it is an integer of at least `minimum`; raise otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(
+            f"{name} must be an integer, but a {type(value).__name__} was given; "
+            f"convert it with int({name})."
+        )
+    if value < minimum:
+        raise ValueError(
+            f"{name} must be at least {minimum}, but {value} was given; choose a larger one."
+        )
+    return value
 
 
 def require_units(units: str) -> str:
