@@ -1,5 +1,7 @@
 """What a distribution is: one file for each model, by the field's name."""
 
 from lecture_pkg.models.boltzmann import BoltzmannMachine
+from lecture_pkg.models.gaussian import Gaussian, kl_gaussian
+from lecture_pkg.models.mixture import GaussianMixture
 
-__all__ = ["BoltzmannMachine"]
+__all__ = ["BoltzmannMachine", "Gaussian", "GaussianMixture", "kl_gaussian"]
