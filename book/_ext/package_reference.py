@@ -12,7 +12,17 @@ from sphinx.application import Sphinx
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "book/reference/api"
 # The order in which data flows; a folder imports only from what stands before it.
-ORDER = ["data", "models", "exact", "sampling", "learning", "evaluation", "grading", "plotting"]
+LEADS = {
+    "data": "標本はどこから来るか。真の分布が分かっている小さなデータと、本物の手書き数字。",
+    "models": "分布とは何か。モデルごとに一つのファイルで、名前は分野で使われるとおり。",
+    "exact": "数え上げによる真の値。対数分配関数、確率、モーメント。",
+    "sampling": "モデルからどう標本を引くか。",
+    "learning": "モデルをどうデータに合わせるか。勾配の推定、EM アルゴリズム、学習の繰り返し。",
+    "evaluation": "モデルはどれだけ良いか。エントロピーと、分布の間の隔たり。",
+    "grading": "手で導いた式を、数値で採点する。",
+    "plotting": "図と動画。全巻を同じ見た目にそろえる。",
+}
+ORDER = list(LEADS)
 
 
 def public_modules(root: Path = ROOT) -> list[str]:
@@ -33,7 +43,7 @@ def add_modules(app: Sphinx, docname: str, source: list[str]) -> None:
         _, top, *rest = module.split(".")
         if top != folder:
             folder = top
-            source[0] += f"\n## {top}\n"
+            source[0] += f"\n## {top}\n\n{LEADS[top]}\n"
         if rest:
             source[0] += f"\n### {'.'.join([top, *rest])}\n"
         source[0] += f"\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n```\n"
