@@ -130,6 +130,7 @@ def _require_couplings_and_fields(J: Tensor, h: Tensor) -> None:
             "J - torch.diag(J.diagonal()): for spins it adds a constant to the energy, "
             "for binary units it belongs to the fields, h + J.diagonal()."
         )
+    J = J.detach()
     asymmetry = float((J - J.T).abs().max())
     if asymmetry > 1e-6 * float(J.abs().max()):
         raise ValueError(
