@@ -83,7 +83,7 @@ def print_table(rows: Sequence[Row]) -> None:
     table = [("work", "peer", "ours", "theirs", "ratio", "bar", "reached", "quality")]
     for row in rows:
         theirs = "-" if row.theirs is None else _seconds(row.theirs)
-        ratio = "-" if row.ratio is None else f"{row.ratio:.3g}x"
+        ratio = "-" if row.ratio is None else _times(row.ratio)
         reached = "yes" if row.reached else "NO"
         table.append(
             (row.work, row.peer, _seconds(row.ours), theirs, ratio, row.bar, reached, row.quality)
@@ -97,3 +97,7 @@ def print_table(rows: Sequence[Row]) -> None:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f}x" if ratio >= 100 else f"{ratio:.2f}x"

@@ -29,7 +29,7 @@ from lecture_pkg._checks import (
     require_units,
 )
 
-_BLOCK_ENTRIES = 2**22  # of a table held in full: 32 MiB
+_BLOCK_ENTRIES = 2**20  # of a table held in full: 8 MiB, which the allocator reuses
 _BLOCK_STATES = 2**15
 _LOG_SMALLEST = -700.0  # below e^-708 a product of exponentials underflows
 _LOG_PRECISION = -37.0  # e^-37 is below the rounding of float64
