@@ -6,16 +6,32 @@ from lecture_pkg.learning.descent import (
     largest_curvature,
     quadratic_majorizer,
 )
+from lecture_pkg.learning.em import (
+    EMFit,
+    e_step,
+    evidence_lower_bound,
+    fit_em,
+    m_step,
+    q_function,
+    seed_mixture,
+)
 from lecture_pkg.learning.fit import FitTrace, GradientEstimator, fit
 from lecture_pkg.learning.likelihood import ExactLikelihood
 
 __all__ = [
     "DescentTrace",
+    "EMFit",
     "ExactLikelihood",
     "FitTrace",
     "GradientEstimator",
+    "e_step",
+    "evidence_lower_bound",
     "fit",
+    "fit_em",
     "gradient_descent",
     "largest_curvature",
+    "m_step",
+    "q_function",
     "quadratic_majorizer",
+    "seed_mixture",
 ]
