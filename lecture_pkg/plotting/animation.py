@@ -13,17 +13,18 @@ from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 from PIL import Image
 
-# matplotlib's player draws its buttons with an icon font that it links from a CDN.
+# matplotlib's player draws its buttons with an icon font that it links from a CDN; these
+# characters are in every font.
 _GLYPHS = {
     "fa-minus": "−",
     "fa-plus": "+",
-    "fa-fast-backward": "⏮",
+    "fa-fast-backward": "|◀",
     "fa-step-backward": "◁",
     "fa-play fa-flip-horizontal": "◀",
-    "fa-pause": "⏸",
+    "fa-pause": "‖",
     "fa-play": "▶",
     "fa-step-forward": "▷",
-    "fa-fast-forward": "⏭",
+    "fa-fast-forward": "▶|",
 }
 
 
@@ -49,11 +50,13 @@ def animate(
         interval: milliseconds between frames.
         dpi: resolution of the frames.
     """
-    animation = FuncAnimation(
-        figure, lambda frame: update(frame) and None, frames=n_frames, init_func=lambda: None
-    )
+
+    def draw(frame: int) -> None:
+        update(frame)
+
+    animation = FuncAnimation(figure, draw, frames=n_frames, init_func=lambda: None)
     with plt.rc_context({"savefig.dpi": dpi, "figure.dpi": dpi, "animation.embed_limit": 64}):
-        player = animation.to_jshtml(fps=1000 / interval, default_mode="once")
+        player = animation.to_jshtml(fps=round(1000 / interval), default_mode="once")
     plt.close(figure)
     return HTML(_self_contained(player, alt))
 
@@ -61,9 +64,10 @@ def animate(
 def _self_contained(player: str, alt: str) -> str:
     player = re.sub(r"<link[^>]*>", "", player)
     for icon, glyph in _GLYPHS.items():
-        player = player.replace(f'<i class="fa {icon}"></i>', f'<span aria-hidden="true">{glyph}</span>')
+        drawn = f'<span aria-hidden="true">{glyph}</span>'
+        player = player.replace(f'<i class="fa {icon}"></i>', drawn)
     player = re.sub(r'data:image/png;base64,([^"]*)"', _in_few_colors, player)
-    random_id = re.search(r'id="_anim_img([0-9a-f]+)"', player).group(1)  # type: ignore[union-attr]
+    random_id = player.split('id="_anim_img', 1)[1].split('"', 1)[0]
     stable_id = hashlib.sha256(player.replace(random_id, "").encode()).hexdigest()[:16]
     player = player.replace(random_id, stable_id)
     player = player.replace("<img id=", f'<img alt="{html.escape(alt)}" id=')

@@ -53,6 +53,13 @@ def covariance_ellipse(
     width, height = (2 * radius * eigenvalues.sqrt()).tolist()
     angle = float(np.degrees(torch.atan2(eigenvectors[1, 0], eigenvectors[0, 0])))
     ellipse = Ellipse(
-        tuple(mean.tolist()), width, height, angle=angle, fill=False, edgecolor=color, linewidth=2
+        (float(mean[0]), float(mean[1])),
+        width,
+        height,
+        angle=angle,
+        fill=False,
+        edgecolor=color,
+        linewidth=2,
     )
-    return axis.add_patch(ellipse)
+    axis.add_patch(ellipse)
+    return ellipse

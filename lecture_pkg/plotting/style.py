@@ -1,4 +1,4 @@
-"""The look of every figure: white card, large type, colours that the colour-blind can tell apart."""
+"""The look of every figure: white card, large type, colours that all readers can tell apart."""
 
 import matplotlib as mpl
 from cycler import cycler
