@@ -181,9 +181,9 @@ def test_best_r_is_the_posterior_and_closes_the_gap(data: np.ndarray) -> None:
             weights = softmax(logits)
             return -float(weights @ np.log(joint(x) / weights))
 
-        best = minimize(minus_bound, np.zeros(3), method="BFGS", options={"gtol": 1e-9})
-        np.testing.assert_allclose(softmax(best.x), posterior_by_counting(x), atol=1e-5)
-        assert -best.fun == pytest.approx(math.log(joint(x).sum()), abs=1e-7)  # (3.19)
+        best = minimize(minus_bound, np.zeros(3), method="BFGS", options={"gtol": 1e-8})
+        np.testing.assert_allclose(softmax(best.x), posterior_by_counting(x), atol=1e-4)
+        assert -best.fun == pytest.approx(math.log(joint(x).sum()), abs=1e-6)  # (3.19)
     (points,) = tensors(data)
     closed = evidence_lower_bound(model(), points, e_step(model(), points))
     assert float(closed) == pytest.approx(np.log(joint(data).sum(1)).mean(), rel=1e-12)
