@@ -20,6 +20,10 @@ function splitQuery(query) {
     return Array.from({length: run.length - 1}, (_, i) => run.slice(i, i + 2));
   });
 }
+// Sphinx's Japanese catalog leaves this sentence empty.
+Documentation.TRANSLATIONS[
+  "Search finished, found ${resultCount} page(s) matching the search query."
+] = "${resultCount} 件が見つかった。";
 """.replace("JA", JAPANESE.encode("ascii", "backslashreplace").decode())
 
 
