@@ -7,7 +7,7 @@ softmax, and one matrix product for the M-step; nothing is stored for all sample
 
 A covariance found as second moment minus squared mean cancels for a component that is tight and
 far from the origin. `cancellation` measures by how much, and callers go the plain way above
-`CANCELLATION_LIMIT`.
+`CANCELLATION_LIMIT`, and above `LARGEST_DIM`.
 """
 
 import torch
@@ -18,6 +18,7 @@ from lecture_pkg.models.gaussian import gaussian_log_partition
 from lecture_pkg.models.mixture import GaussianMixture
 
 _BLOCK_NUMBERS = 2**19  # features of one block of samples: 4 MiB, stays in the cache
+LARGEST_DIM = 100  # beyond, the dim²/2 features cost more than they save
 CANCELLATION_LIMIT = 2.0**26  # 1 / √ε: half of the digits of float64 are left, in the worst case
 
 

@@ -303,6 +303,15 @@ def test_tight_component_far_from_the_origin_keeps_its_digits():
     assert np.abs(naive - truth).max() / np.abs(truth).max() > 1e-2
 
 
+def test_many_dimensions_go_the_plain_way(monkeypatch):
+    x = samples(31, 300, dim=101)
+    monkeypatch.setattr(em, "expected_moments", None)  # would need 5253 features
+    start = seed_mixture(x, 2, rng=generator(0))
+    result = fit_em(x, 2, rng=generator(0), n_steps=1, tolerance=0.0, initial=start, ridge=0.1)
+    model = m_step(x, e_step(start, x), ridge=0.1)
+    assert_same(result.model, model.weights, model.means, model.covs, rtol=1e-9, atol=1e-9)
+
+
 def test_fast_form_steps_aside_when_a_component_tightens(monkeypatch):
     """From a wide start both components tighten on the way: fast first, plain afterwards."""
     x = torch.cat([1e-4 * samples(23, 100), 1e-4 * samples(24, 140) + 50.0])
