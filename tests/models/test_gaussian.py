@@ -171,7 +171,7 @@ def test_tiny_kl_keeps_its_digits(excess):
     assert abs(ours - truth) <= abs(naive - truth) + 1e-20
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 6))
 def test_kl_is_never_negative(seed_p, seed_q, dim):
     p, q = random_gaussian(seed_p, dim), random_gaussian(seed_q, dim)
