@@ -11,6 +11,13 @@ REMOTE_STYLE = re.compile(r'<link[^>]*href="https?://[^>]*>')
 THEBE = re.compile(
     r'<script type="text/x-thebe-config">.*?</script>|<script>kernelName =.*?</script>', re.DOTALL
 )
+# The theme makes scrolling boxes reachable by keyboard when the page loads or changes its size;
+# boxes in folded parts need that when they are opened.
+ON_UNFOLD = """
+for (const happening of ["click", "toggle"]) addEventListener(happening, (event) => {
+  if (event.target.closest?.(".admonition-title, details")) dispatchEvent(new Event("resize"));
+}, true);
+"""
 
 
 def strip_remote_styles(app: Sphinx, doctree: nodes.document) -> None:
@@ -37,6 +44,7 @@ def _is_thebe(asset: object) -> bool:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_js_file(None, body=ON_UNFOLD)
     app.connect("doctree-read", strip_remote_styles)
     app.connect("html-page-context", mend, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -39,11 +39,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (shared / "site.lock").open("w") as lock:  # one build for all workers
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not output.exists():
-            command = ["-m", "jupyter_book", "build", str(ROOT), "--path-output", str(output)]
+            output.mkdir()
+            program = Path(sys.executable).parent / "jupyter-book"
+            command = [program, "build", ROOT, "--path-output", output]
             strict = ["-W", "-n", "--keep-going", "--quiet"]
-            result = subprocess.run(
-                [sys.executable, *command, *strict], capture_output=True, text=True, cwd=ROOT
-            )
+            result = subprocess.run([*command, *strict], capture_output=True, text=True, cwd=ROOT)
             (output / "log").write_text(result.stderr + result.stdout[-2000:], "utf-8")
             (output / "failed").write_text("x" * (result.returncode != 0))
     if (output / "failed").read_text():
