@@ -63,7 +63,7 @@ def require_probabilities(tensor: Tensor, name: str) -> None:
     if bool(((totals - 1).abs() > tolerance).any()):
         worst = float(totals[(totals - 1).abs().argmax()])
         raise ValueError(
-            f"{name} must sum to one, but its sum is {worst:.6g}; "
+            f"{name} must sum to one, but its sum is {worst:.10g}; "
             f"normalise it with {name} / {name}.sum(-1, keepdim=True)."
         )
 

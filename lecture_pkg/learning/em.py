@@ -23,7 +23,7 @@ from lecture_pkg.learning.sufficient_statistics import (
     expected_moments,
     model_from_moments,
 )
-from lecture_pkg.models.gaussian import is_degenerate
+from lecture_pkg.models.gaussian import is_degenerate, smallest_eigenvalue
 from lecture_pkg.models.mixture import GaussianMixture
 
 
@@ -164,7 +164,7 @@ def m_step(
             raise ValueError(
                 f"component {k} has collapsed: the {float(mass[k]):.3g} samples it holds have a "
                 "singular covariance (smallest eigenvalue "
-                f"{float(torch.linalg.eigvalsh(cov)[0]):.3g}), and the likelihood would grow "
+                f"{smallest_eigenvalue(cov)}), and the likelihood would grow "
                 "without bound; use ridge > 0 or fewer components."
             )
         means.append(mean)

@@ -62,7 +62,7 @@ class Gaussian:
         if is_degenerate(cov, x.abs().amax(0)):
             raise ValueError(
                 f"the covariance of these {n} samples in {dim} dimensions is singular (smallest "
-                f"eigenvalue {_smallest_eigenvalue(cov):.3g}), so the likelihood has no maximum: "
+                f"eigenvalue {smallest_eigenvalue(cov)}), so the likelihood has no maximum: "
                 f"at least dim + 1 = {dim + 1} samples in general position are needed. Give more "
                 "samples, drop constant or linearly dependent columns, or add a ridge yourself: "
                 "Gaussian(mean, cov + ridge * torch.eye(dim))."
@@ -169,7 +169,7 @@ def cholesky_factor(cov: Tensor, name: str) -> Tensor:
             which, cov = f" {index}", cov.reshape(-1, *cov.shape[-2:])[index]
         raise ValueError(
             f"{name}{which} must be positive definite, but its smallest eigenvalue is "
-            f"{_smallest_eigenvalue(cov):.3g}; if that is rounding, add a small multiple of the "
+            f"{smallest_eigenvalue(cov)}; if that is rounding, add a small multiple of the "
             "identity to it."
         )
     return factor
@@ -212,5 +212,10 @@ def require_same_dtype(tensors: dict[str, Tensor]) -> None:
         raise ValueError(f"all parameters must have one dtype, but {given}; convert with .to().")
 
 
-def _smallest_eigenvalue(cov: Tensor) -> float:
-    return float(torch.linalg.eigvalsh(cov.detach())[0])
+def smallest_eigenvalue(cov: Tensor) -> str:
+    """The smallest eigenvalue as an error message names it; its rounding says nothing."""
+    eigenvalues = torch.linalg.eigvalsh(cov.detach())
+    rounding = torch.finfo(cov.dtype).eps * len(eigenvalues) * eigenvalues.abs().max()
+    if eigenvalues[0].abs() <= rounding:
+        return "zero up to rounding"
+    return f"{float(eigenvalues[0]):.3g}"
