@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import groupby
 
 from claims import LABEL, PRINTED, implementations, marked, number_of, problems
 from docutils import nodes
@@ -74,6 +75,14 @@ def table(env: BuildEnvironment, link: Callable[[str, str, nodes.Node], nodes.No
         at = documented.get(name)
         return link(at.docname, at.node_id, text) if at else text
 
+    def checks(tests: list[str]) -> list[nodes.Node]:
+        lines: list[nodes.Node] = []
+        for path, names in groupby(tests, key=lambda test: test.split("::")[0]):
+            lines.append(nodes.literal("", path.removeprefix("tests/")))
+            sentences = (name.split("::")[-1].removeprefix("test_") for name in names)
+            lines += [nodes.Text(sentence.replace("_", " ")) for sentence in sentences]
+        return lines
+
     body = nodes.tbody()
     for label in printed_numbers(env):
         number, docname = number_of(label), equations[label][0]
@@ -82,11 +91,11 @@ def table(env: BuildEnvironment, link: Callable[[str, str, nodes.Node], nodes.No
             entry(link(docname, f"equation-{label}", nodes.Text(f"({number})"))),
             entry(page(docname)),
             entry(*map(implementation, implementing.get(number, []))),
-            entry(*(nodes.literal("", test) for test in claims.get(number, []))),
+            entry(*checks(claims.get(number, []))),
             ids=[f"ledger-{label}"],
         )
     head = nodes.row("", *(entry(nodes.Text(name)) for name in ("式", "導出", "実装", "検査")))
-    widths = [nodes.colspec(colwidth=width) for width in (10, 24, 32, 34)]
+    widths = [nodes.colspec(colwidth=width) for width in (8, 22, 28, 42)]
     group = nodes.tgroup("", *widths, nodes.thead("", head), body, cols=4)
     return nodes.table("", group, classes=["ledger", "colwidths-given"])
 
