@@ -52,7 +52,7 @@ serve: book
 	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 lab: .venv/.book
-	$(BIN)/jupyter lab book/index.md
+	$(BIN)/jupyter lab book/part1/01_generative_models/index.ipynb
 
 run: .venv/.book
 	$(BIN)/python book/run_notebooks.py $(NOTEBOOKS)
