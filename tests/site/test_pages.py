@@ -40,7 +40,8 @@ READ_PAGE = r"""() => {
     node => node.remove());
   const badTeX = "mjx-merror, mjx-container [style*='color: red'], mjx-container [mathcolor='red']";
   return {
-    stray: prose.textContent.match(/.{0,20}(\*\*|\$|```|\{(eq|ref|term|cite|doc)\}).{0,20}/g),
+    // Asterisks, dollars, roles; a heading's formula that a reference to it repeats as TeX.
+    stray: prose.textContent.match(/.{0,20}(\*\*|\$|```|\{(eq|ref|term)\}|\\[a-z]{2}).{0,20}/gi),
     tex: [...document.querySelectorAll(badTeX)].map(node => node.textContent || node.outerHTML),
     unset: [...article.querySelectorAll("span.math, div.math")]
       .filter(node => !node.querySelector("mjx-container"))
