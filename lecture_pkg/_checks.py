@@ -50,6 +50,25 @@ def require_shape(tensor: Tensor, shape: tuple[int | None, ...], name: str) -> N
         )
 
 
+def require_points(x: object, dim: int) -> Tensor:
+    """Return `x` if it holds finite points of `dim` coordinates in its last dimension."""
+    tensor = require_floating(x, "x")
+    if tensor.dim() == 0 or tensor.shape[-1] != dim:
+        raise ValueError(
+            f"x must have shape (..., {dim}), one point a row, but its shape is "
+            f"{tuple(tensor.shape)}; reshape it, for one-dimensional data with x[:, None]."
+        )
+    require_finite(tensor, "x")
+    return tensor
+
+
+def require_same_dtype(**tensors: Tensor) -> None:
+    """Raise `TypeError` unless all tensors have one dtype."""
+    if len({tensor.dtype for tensor in tensors.values()}) > 1:
+        given = ", ".join(f"{name} is {tensor.dtype}" for name, tensor in tensors.items())
+        raise TypeError(f"all parameters must have one dtype, but {given}; convert with .to().")
+
+
 def require_probabilities(tensor: Tensor, name: str) -> None:
     """Raise `ValueError` unless every vector along the last dimension is a probability vector."""
     require_finite(tensor, name)

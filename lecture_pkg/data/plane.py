@@ -14,7 +14,9 @@ from lecture_pkg._checks import (
     require_count,
     require_finite,
     require_floating,
+    require_points,
     require_probabilities,
+    require_same_dtype,
     require_shape,
 )
 
@@ -28,7 +30,7 @@ class PlaneDensity:
         covs: their covariance matrices, symmetric and positive definite.
 
     Raises:
-        TypeError: if an argument is not a floating-point tensor.
+        TypeError: if an argument is not a floating-point tensor, or the dtypes differ.
         ValueError: if shapes disagree, the weights are no probability vector, or a covariance
             matrix is not symmetric and positive definite.
     """
@@ -45,6 +47,7 @@ class PlaneDensity:
         require_shape(self.weights, (None,), "weights")
         require_shape(self.means, (len(self.weights), 2), "means")
         require_shape(self.covs, (len(self.weights), 2, 2), "covs")
+        require_same_dtype(weights=weights, means=means, covs=covs)
         require_probabilities(self.weights, "weights")
         require_finite(self.means, "means")
         require_finite(self.covs, "covs")
@@ -99,13 +102,7 @@ class PlaneDensity:
 
     def _whitened(self, x: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch k 2"]:
         """Return L_k^{-1} (x - μ_k), where Σ_k = L_k L_kᵀ."""
-        x = require_floating(x, "x")
-        if x.dim() == 0 or x.shape[-1] != 2:
-            raise ValueError(
-                f"x must hold points of the plane in its last dimension, but its shape is "
-                f"{tuple(x.shape)}; it should end in 2."
-            )
-        require_finite(x, "x")
+        x = require_points(x, 2)
         difference = x[..., None, :] - self.means  # (*batch, k, 2)
         return torch.einsum("kij,...kj->...ki", self._whitener, difference)
 

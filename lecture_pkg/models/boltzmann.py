@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from lecture_pkg._checks import (
     require_finite,
     require_floating,
+    require_same_dtype,
     require_shape,
     require_tensor,
     require_unit_values,
@@ -117,11 +118,7 @@ def _require_couplings_and_fields(J: Tensor, h: Tensor) -> None:
     if n == 0:
         raise ValueError("h must hold one field for each unit, but it is empty.")
     require_shape(J, (n, n), "J")
-    if J.dtype != h.dtype:
-        raise TypeError(
-            f"J and h must have one dtype, but they have {J.dtype} and {h.dtype}; "
-            "convert one with J.to(h.dtype)."
-        )
+    require_same_dtype(J=J, h=h)
     require_finite(J, "J")
     require_finite(h, "h")
     if bool((J.diagonal() != 0).any()):

@@ -6,7 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lecture_pkg._checks import require_finite, require_floating, require_shape
+from lecture_pkg._checks import (
+    require_count,
+    require_finite,
+    require_floating,
+    require_points,
+    require_same_dtype,
+    require_shape,
+)
 
 
 class Gaussian:
@@ -21,9 +28,9 @@ class Gaussian:
         cov: covariance Σ, shape (dim, dim), symmetric and positive definite.
 
     Raises:
-        TypeError: if a parameter is not a tensor of floating-point numbers.
-        ValueError: if a parameter holds NaN or infinity, if the shapes or dtypes do not match,
-            or if `cov` is not symmetric or not positive definite.
+        TypeError: if a parameter is not a tensor of floating-point numbers, or the dtypes differ.
+        ValueError: if a parameter holds NaN or infinity, if the shapes do not match, or if `cov`
+            is not symmetric or not positive definite.
     """
 
     def __init__(self, mean: Float[Tensor, " dim"], cov: Float[Tensor, "dim dim"]) -> None:
@@ -32,7 +39,7 @@ class Gaussian:
         require_shape(mean, (None,), "mean")
         require_shape(cov, (mean.shape[0], mean.shape[0]), "cov")
         require_finite(mean, "mean")
-        require_same_dtype({"mean": mean, "cov": cov})
+        require_same_dtype(mean=mean, cov=cov)
         self.mean = mean
         self.cov = cov
         self.cholesky = cholesky_factor(cov, "cov")
@@ -105,6 +112,7 @@ class Gaussian:
     @torch.no_grad()
     def sample(self, n: int, *, rng: torch.Generator) -> Float[Tensor, "n dim"]:
         """Draw `n` independent points x = μ + L ε with Σ = L Lᵀ and standard normal ε."""
+        require_count(n, "n")
         noise = torch.randn(n, self.dim, generator=rng, device=rng.device, dtype=self.mean.dtype)
         return self.mean + noise.to(self.mean.device) @ self.cholesky.mT
 
@@ -194,28 +202,11 @@ def is_degenerate(cov: Float[Tensor, "dim dim"], size: Float[Tensor, " dim"]) ->
     return float(torch.linalg.eigvalsh(correlation)[0]) < 10 * eps * len(size)
 
 
-def require_points(x: Tensor, dim: int) -> None:
-    """Raise unless `x` is a finite floating-point tensor whose last axis has length `dim`."""
-    require_floating(x, "x")
-    if x.dim() == 0 or x.shape[-1] != dim:
-        raise ValueError(
-            f"x must have shape (..., {dim}), one point a row, but its shape is {tuple(x.shape)}; "
-            "for one-dimensional data give x[:, None]."
-        )
-    require_finite(x, "x")
-
-
-def require_same_dtype(tensors: dict[str, Tensor]) -> None:
-    """Raise `ValueError` unless all tensors have one dtype."""
-    if len({tensor.dtype for tensor in tensors.values()}) > 1:
-        given = ", ".join(f"{name} is {tensor.dtype}" for name, tensor in tensors.items())
-        raise ValueError(f"all parameters must have one dtype, but {given}; convert with .to().")
-
-
 def smallest_eigenvalue(cov: Tensor) -> str:
     """The smallest eigenvalue as an error message names it; its rounding says nothing."""
     eigenvalues = torch.linalg.eigvalsh(cov.detach())
-    rounding = torch.finfo(cov.dtype).eps * len(eigenvalues) * eigenvalues.abs().max()
+    # Twice what `is_degenerate` allows, so that what it finds is named alike on every machine.
+    rounding = 20 * torch.finfo(cov.dtype).eps * len(eigenvalues) * eigenvalues.abs().max()
     if eigenvalues[0].abs() <= rounding:
         return "zero up to rounding"
     return f"{float(eigenvalues[0]):.3g}"

@@ -5,17 +5,18 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lecture_pkg._checks import (
+    require_count,
     require_finite,
     require_floating,
+    require_points,
     require_probabilities,
+    require_same_dtype,
     require_shape,
 )
 from lecture_pkg.models.gaussian import (
     cholesky_factor,
     gaussian_log_partition,
     mahalanobis_energy,
-    require_points,
-    require_same_dtype,
 )
 
 
@@ -30,10 +31,10 @@ class GaussianMixture:
         covs: covariances Σ_k, each symmetric and positive definite, shape (k, dim, dim).
 
     Raises:
-        TypeError: if a parameter is not a tensor of floating-point numbers.
-        ValueError: if a parameter holds NaN or infinity, if shapes or dtypes do not match, if the
-            weights are no probabilities, or if a covariance is not symmetric or not positive
-            definite (the component is named).
+        TypeError: if a parameter is not a tensor of floating-point numbers, or the dtypes differ.
+        ValueError: if a parameter holds NaN or infinity, if shapes do not match, if the weights
+            are no probabilities, or if a covariance is not symmetric or not positive definite
+            (the component is named).
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class GaussianMixture:
         n_components, dim = means.shape
         require_shape(weights, (n_components,), "weights")
         require_shape(covs, (n_components, dim, dim), "covs")
-        require_same_dtype({"weights": weights, "means": means, "covs": covs})
+        require_same_dtype(weights=weights, means=means, covs=covs)
         require_probabilities(weights, "weights")
         require_finite(means, "means")
         self.weights = weights
@@ -112,6 +113,7 @@ class GaussianMixture:
             x: points, shape (n, dim).
             z: label of the component each point was drawn from, shape (n,).
         """
+        require_count(n, "n")
         z = torch.multinomial(self.weights.to(rng.device), n, replacement=True, generator=rng)
         x = torch.randn(n, self.dim, generator=rng, device=rng.device, dtype=self.means.dtype)
         z, x = z.to(self.means.device), x.to(self.means.device)

@@ -116,6 +116,8 @@ def test_bad_parameters_are_refused() -> None:
     covs = torch.eye(2, dtype=torch.float64).repeat(2, 1, 1)
     with pytest.raises(TypeError, match=r"means must hold floating-point numbers"):
         PlaneDensity(weights, means.long(), covs)
+    with pytest.raises(TypeError, match=r"one dtype.*weights is torch.float32"):
+        PlaneDensity(weights.float(), means, covs)
     with pytest.raises(ValueError, match=r"weights must sum to one, but its sum is 1.2"):
         PlaneDensity(1.2 * weights, means, covs)
     with pytest.raises(ValueError, match=r"means must have shape \(2, 2\)"):
@@ -134,7 +136,7 @@ def test_bad_parameters_are_refused() -> None:
 @pytest.mark.bad_input
 def test_bad_points_counts_and_shapes_are_refused() -> None:
     density = DENSITIES["mixture"]
-    with pytest.raises(ValueError, match=r"last dimension.*\(4, 3\).*end in 2"):
+    with pytest.raises(ValueError, match=r"shape \(..., 2\).*\(4, 3\)"):
         density.log_prob(torch.zeros(4, 3, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"x must be finite"):
         density.score(torch.full((1, 2), torch.nan, dtype=torch.float64))

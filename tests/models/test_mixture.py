@@ -142,5 +142,9 @@ def test_bad_points_are_refused(mixture):
         mixture.responsibilities(tensor([[1.0, float("nan")]]))
     with pytest.raises(TypeError, match="floating-point"):
         mixture.log_joint(torch.zeros(3, 2, dtype=torch.int64))
+    with pytest.raises(TypeError, match="n must be an integer"):
+        mixture.sample(2.0, rng=torch.Generator())
+    with pytest.raises(TypeError, match="one dtype"):
+        GaussianMixture(tensor(WEIGHTS).float(), tensor(MEANS), tensor(COVS))
     with pytest.raises(TypeError, match="must be a torch"):
         GaussianMixture(WEIGHTS, tensor(MEANS), tensor(COVS))
