@@ -40,9 +40,14 @@ class EmpiricalDistribution:
             TypeError: if `x` is not a tensor.
             ValueError: if the rows have another length than the data, or are not finite.
         """
-        x = _require_rows(x, "x").to(self.support.dtype)
+        x = _require_rows(x, "x")
         require_shape(x, (None, self.support.shape[1]), "x")
-        rows, label = torch.unique(torch.cat([self.support, x]), dim=0, return_inverse=True)
+        support = self.support
+        if support.is_floating_point():
+            x = x.to(support.dtype)
+        else:  # 0.5 is no integer: it must not be cut off to one
+            support = support.to(torch.promote_types(support.dtype, x.dtype))
+        rows, label = torch.unique(torch.cat([support, x]), dim=0, return_inverse=True)
         weight = self.probabilities.new_zeros(len(rows))
         weight[label[: len(self.support)]] = self.probabilities
         return weight[label[len(self.support) :]]

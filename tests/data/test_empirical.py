@@ -54,6 +54,8 @@ def test_dtype_is_kept_and_integers_count_in_float64() -> None:
     integers = empirical_distribution(DATA.long())
     assert integers.support.dtype == torch.int64
     assert integers.probabilities.dtype == torch.float64
+    halves = torch.tensor([[1.0, 0.0, 2.0], [1.0, 0.5, 2.0]])
+    assert integers.probability(halves).tolist() == pytest.approx([0.6, 0.0])
 
 
 def test_negative_zero_is_zero() -> None:
