@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lecture_pkg._checks import (
+    require_count,
     require_finite,
     require_floating,
     require_probabilities,
@@ -27,7 +28,7 @@ from lecture_pkg.models.gaussian import is_degenerate, smallest_eigenvalue
 from lecture_pkg.models.mixture import GaussianMixture
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EMFit:
     """What `fit_em` found.
 
@@ -72,17 +73,19 @@ def fit_em(
         initial: mixture to start from; by default see `seed_mixture`.
 
     Raises:
+        TypeError: if `x` is not a floating-point tensor, or a count is not an integer.
         ValueError: if `x` holds NaN or infinity, if there are more components than samples, if
             `initial` does not match, or if a component degenerates (it is named; see `m_step`).
     """
     _require_samples(x)
     n, dim = x.shape
-    if not 1 <= n_components <= n:
+    require_count(n_steps, "n_steps", minimum=0)
+    if require_count(n_components, "n_components") > n:
         raise ValueError(
-            f"n_components must be between 1 and the number of samples, {n}, but it is "
+            f"n_components must be at most the number of samples, {n}, but it is "
             f"{n_components}; use fewer components or more samples."
         )
-    _require_not_negative(n_steps=n_steps, tolerance=tolerance, ridge=ridge)
+    _require_not_negative(tolerance=tolerance, ridge=ridge)
     precise = x.detach().to(torch.float64)
     centre = precise.mean(0)
     centred = precise - centre
@@ -184,8 +187,12 @@ def q_function(
         model: the mixture q_θ.
         x: samples as rows, shape (n, dim).
         responsibilities: γ under the old parameters θ₀, shape (n, k).
+
+    Raises:
+        ValueError: if the rows of `responsibilities` are no probabilities, or there is not one
+            column a component.
     """
-    _require_responsibilities(x, responsibilities)
+    _require_responsibilities(x, responsibilities, model.n_components)
     terms = responsibilities * model.log_joint(x)
     return torch.where(responsibilities > 0, terms, 0.0).sum(-1).mean()  # 0 ln 0 = 0
 
@@ -215,6 +222,9 @@ def seed_mixture(
         ValueError: if `x` has fewer distinct rows than components, or if that covariance is
             singular.
     """
+    _require_samples(x)
+    require_count(n_components, "n_components")
+    _require_not_negative(ridge=ridge)
     spread = x.std(0, correction=0)
     scaled = x / torch.where(spread > 0, spread, 1.0)
     seeds = [int(torch.randint(len(x), (1,), generator=rng, device=rng.device))]
@@ -246,14 +256,16 @@ def _require_samples(x: Tensor) -> None:
         raise ValueError(f"x must hold at least one sample, but its shape is {tuple(x.shape)}.")
 
 
-def _require_responsibilities(x: Tensor, responsibilities: Tensor) -> None:
+def _require_responsibilities(
+    x: Tensor, responsibilities: Tensor, n_components: int | None = None
+) -> None:
     _require_samples(x)
     require_floating(responsibilities, "responsibilities")
-    require_shape(responsibilities, (len(x), None), "responsibilities")
+    require_shape(responsibilities, (len(x), n_components), "responsibilities")
     require_probabilities(responsibilities, "responsibilities")
 
 
-def _require_not_negative(**values: float | int) -> None:
+def _require_not_negative(**values: float) -> None:
     for name, value in values.items():
         if not 0 <= value < float("inf"):
             raise ValueError(f"{name} must be a finite number, zero or more, but it is {value}.")

@@ -11,8 +11,8 @@ class ExactLikelihood:
     """Gradient of D_KL(p0‖q_θ) by enumerating the model's states; for `lecture_pkg.learning.fit`.
 
     Equations (2.27), (2.28), (2.29), section 2.5: minus the mean over the data plus the mean
-    over the model, for whatever the energy depends on. (The signs in the update (2.30) as
-    printed ascend; subtracting η times this gradient descends.)
+    over the model, for whatever the energy depends on. Subtracting η times this gradient is the
+    update (2.30).
     """
 
     def __call__(self, model: torch.nn.Module, x: Real[Tensor, "n dim"]) -> Float[Tensor, ""]:
