@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lecture_pkg._checks import (
+    require_count,
     require_finite,
     require_shape,
     require_tensor,
@@ -69,11 +70,11 @@ def states(n: int, units: str) -> Float[Tensor, "states n"]:
         units: "binary" for the digits 0 and 1, "spin" for -1 in the place of 0.
 
     Raises:
+        TypeError: if n is not an integer.
         ValueError: if n is below one, or the list does not fit in memory.
     """
     require_units(units)
-    if n < 1:
-        raise ValueError(f"n must be at least one unit, not {n}.")
+    require_count(n, "n")
     _refuse_unless_it_fits(n, 4 * 8 * n * 2**n)
     return _states(0, 2**n, n, units)
 

@@ -248,8 +248,10 @@ def test_bad_input_is_refused(rng):
         exact.log_likelihood(model, [[1.0, 1.0, 1.0]])
     with pytest.raises(ValueError, match=r"spin.*binary"):
         exact.states(3, "ising")
-    with pytest.raises(ValueError, match="at least one unit"):
+    with pytest.raises(ValueError, match="n must be at least 1"):
         exact.states(0, "spin")
+    with pytest.raises(TypeError, match="n must be an integer"):
+        exact.states(3.0, "spin")
     model.h.data[1] = math.nan
     with pytest.raises(ValueError, match="h must be finite"):
         exact.log_partition(model)
