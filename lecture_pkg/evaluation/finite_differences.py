@@ -1,4 +1,4 @@
-"""Gradients from function values alone: the check that knows nothing of formulas or autograd."""
+"""Gradients from function values alone, knowing nothing of formulas or autograd."""
 
 from collections.abc import Callable
 
@@ -16,11 +16,11 @@ def central_difference(
     *,
     step: float = 1e-5,
 ) -> Float[Tensor, "*shape"]:
-    """Return (f(x + h e) - f(x - h e)) / 2h for every entry e of `x`, arranged as `x` is.
+    """Return (f(x + h e) - f(x - h e)) / 2h for every entry e, arranged as `x`.
 
-    The error is h² |f'''| / 6 from cutting the Taylor series off, plus about ε |f| / h from
-    rounding; with ε = 2e-16 of float64 their sum is smallest near h = 1e-5. In float32 both are
-    too large for a check.
+    The error is h² |f'''| / 6 from cutting the Taylor series off, plus about
+    ε |f| / h from rounding; with ε = 2e-16 of float64 their sum is smallest near
+    h = 1e-5. In float32 both are too large for a check.
 
     Args:
         f: scalar function of a tensor of the shape of `x`.
@@ -32,7 +32,8 @@ def central_difference(
 
     Raises:
         TypeError: if `x` or a value of `f` is not a floating-point tensor.
-        ValueError: if `x` is not finite, `step` is not positive, or `f` returns no scalar.
+        ValueError: if `x` is not finite, `step` is not positive, or `f` returns
+            no scalar.
     """
     x = require_floating(x, "x").detach()
     require_finite(x, "x")
