@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-THREADS = min(2, len(os.sched_getaffinity(0)))
+THREADS = min(2, os.cpu_count() or 1)
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -48,7 +48,8 @@ def time_call(call: Callable[[], object], repeats: int = 1, warm_up: int = 1) ->
 
 def report(seconds: float, **quality: float) -> None:
     """Print, in the child, what `measure` reads in the parent."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts KiB
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts KiB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     print(json.dumps({"seconds": seconds, "peak_bytes": peak, **quality}))
 
 
