@@ -80,6 +80,9 @@ def main(arguments: list[str]) -> int:
     """Run the notebooks named, or all, several at once; return the exit status."""
     paths = [Path(a).resolve() for a in arguments] or sorted(BOOK.rglob("*.ipynb"))
     paths = [p for p in paths if ".ipynb_checkpoints" not in p.parts]
+    for path in paths:
+        if not (path.is_file() and path.is_relative_to(BOOK)):
+            sys.exit(f"{path} is no notebook below {BOOK}; name the .ipynb files to run.")
     # One thread a kernel: the notebooks run side by side and must not fight for the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     seconds, failures = {}, []

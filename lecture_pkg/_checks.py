@@ -66,7 +66,7 @@ def require_same_dtype(**tensors: Tensor) -> None:
     """Raise `TypeError` unless all tensors have one dtype."""
     if len({tensor.dtype for tensor in tensors.values()}) > 1:
         given = ", ".join(f"{name} is {tensor.dtype}" for name, tensor in tensors.items())
-        raise TypeError(f"all parameters must have one dtype, but {given}; convert with .to().")
+        raise TypeError(f"all arguments must have one dtype, but {given}; convert with .to().")
 
 
 def require_probabilities(tensor: Tensor, name: str) -> None:

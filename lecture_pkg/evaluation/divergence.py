@@ -7,7 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lecture_pkg._checks import require_floating, require_probabilities, require_shape
+from lecture_pkg._checks import (
+    require_floating,
+    require_probabilities,
+    require_same_dtype,
+    require_shape,
+)
 
 
 class MonteCarloEstimate(NamedTuple):
@@ -48,7 +53,7 @@ def cross_entropy(
         Cross entropy in nats; infinite where q is zero and p is not.
 
     Raises:
-        TypeError: if `p` or `q` is not a floating-point tensor.
+        TypeError: if `p` or `q` is not a floating-point tensor, or their dtypes differ.
         ValueError: if the shapes differ or either holds no probability vectors.
     """
     p, q = _require_pair(p, q)
@@ -71,7 +76,7 @@ def kl(
         Divergence in nats; infinite where q is zero and p is not.
 
     Raises:
-        TypeError: if `p` or `q` is not a floating-point tensor.
+        TypeError: if `p` or `q` is not a floating-point tensor, or their dtypes differ.
         ValueError: if the shapes differ or either holds no probability vectors.
     """
     return _kl(*_require_pair(p, q))
@@ -90,7 +95,7 @@ def jensen_shannon(
         Divergence in nats.
 
     Raises:
-        TypeError: if `p` or `q` is not a floating-point tensor.
+        TypeError: if `p` or `q` is not a floating-point tensor, or their dtypes differ.
         ValueError: if the shapes differ or either holds no probability vectors.
 
     Reference: J. Lin, Divergence measures based on the Shannon entropy, IEEE Transactions on
@@ -116,7 +121,7 @@ def total_variation(
         Distance between 0 and 1.
 
     Raises:
-        TypeError: if `p` or `q` is not a floating-point tensor.
+        TypeError: if `p` or `q` is not a floating-point tensor, or their dtypes differ.
         ValueError: if the shapes differ or either holds no probability vectors.
 
     Reference: T. M. Cover and J. A. Thomas, Elements of Information Theory, 2nd edition (2006),
@@ -211,4 +216,5 @@ def _require_pair(p: object, q: object) -> tuple[Tensor, Tensor]:
             f"p and q must have the same shape, but theirs are {tuple(p.shape)} and "
             f"{tuple(q.shape)}; expand one with q.expand_as(p) if that is meant."
         )
+    require_same_dtype(p=p, q=q)
     return p, q

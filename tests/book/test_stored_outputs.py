@@ -49,3 +49,17 @@ def test_the_kernel_is_any_python3(notebook):
     assert metadata["kernelspec"]["name"] == "python3"
     assert set(metadata) <= {"kernelspec", "language_info"}
     assert metadata.get("language_info", {}).get("version") is None
+
+
+def test_every_figure_has_a_caption_and_what_it_shows_in_words(notebook):
+    for cell in code_cells(notebook):
+        kinds = {kind for output in cell["outputs"] for kind in output.get("data", {})}
+        figure = cell["metadata"].get("mystnb", {}).get("figure", {})
+        source = "".join(cell["source"])
+        if "image/png" in kinds or "animate(" in source:
+            assert figure.get("caption"), source
+            assert figure.get("name", "").startswith("fig-"), source
+        if "image/png" in kinds:
+            assert cell["metadata"]["mystnb"].get("image", {}).get("alt"), source
+        if "animate(" in source:
+            assert "alt=" in source, source

@@ -47,7 +47,8 @@ READ_PAGE = r"""() => {
       .filter(node => !node.querySelector("mjx-container"))
       .map(node => node.textContent.slice(0, 60)),
     images: [...document.images]
-      .filter(image => !image.alt.trim() || (image.complete && image.src && !image.naturalWidth))
+      .filter(image => !image.alt.trim() || image.alt.includes("_images/")
+        || (image.complete && image.src && !image.naturalWidth))
       .map(image => image.outerHTML.slice(0, 200)),
     headings: [...article.querySelectorAll("h1, h2, h3, h4, h5, h6")].map(
       heading => [Number(heading.tagName[1]), heading.textContent]),
