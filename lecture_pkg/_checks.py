@@ -130,3 +130,19 @@ def require_unit_values(x: Tensor, units: str, name: str) -> None:
 
 def _offender(x: Tensor, low: int, high: int) -> str:
     return f"{float(x[(x != low) & (x != high)][0]):.4g}"
+
+
+def require_energy_model(model: object) -> None:
+    """Raise `TypeError` unless the model has an energy of units that take two values."""
+    missing = [name for name in ("energy", "units", "n_units") if not hasattr(model, name)]
+    if missing:
+        raise TypeError(
+            "model must have energy(x), units and n_units, as a BoltzmannMachine has, but a "
+            f"{type(model).__name__} without {', '.join(missing)} was given."
+        )
+
+
+def require_positive(value: float, name: str) -> None:
+    """Raise `ValueError` unless the number is positive; infinity is."""
+    if not value > 0:
+        raise ValueError(f"{name} must be positive, but {value} was given; choose a larger one.")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 
 import numpy as np
 import psutil
@@ -11,6 +12,7 @@ from scipy.special import logsumexp
 
 from lecture_pkg import exact
 from lecture_pkg.models import BoltzmannMachine
+from lecture_pkg.models.gaussian import Gaussian
 
 VALUES = {"spin": (-1.0, 1.0), "binary": (0.0, 1.0)}
 UNITS = pytest.mark.parametrize("units", ["spin", "binary"])
@@ -177,11 +179,45 @@ def test_float32_is_computed_in_float64_and_returned_in_float32(rng):
     assert model.h.grad.dtype == torch.float32
 
 
+class WithProduct(BoltzmannMachine):
+    """J and h are only a part of this energy: -E has Π x too."""
+
+    def energy(self, x):
+        return super().energy(x) - 0.7 * x.to(self.h.dtype).prod(-1)
+
+
+@UNITS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_couplings_that_are_not_the_whole_energy_do_not_decide(units, dtype, rng):
+    n = 7
+    h = torch.randn(n, dtype=torch.float64, generator=rng).to(dtype)
+    model = WithProduct(torch.zeros(n, n, dtype=dtype), h, units)
+    x, log_weights = brute_force(model)
+    log_weights = log_weights + 0.7 * x.prod(1)
+    log_z, tolerance = logsumexp(log_weights), 1e-12 if dtype == torch.float64 else 1e-5
+    q = np.exp(log_weights - log_z)
+    assert float(exact.log_partition(model).detach()) == pytest.approx(log_z, abs=tolerance)
+    np.testing.assert_allclose(exact.probabilities(model).detach(), q, atol=tolerance)
+    np.testing.assert_allclose(exact.moments(model).mean, q @ x, atol=tolerance)
+
+
+def test_couplings_in_one_triangle_count_as_much_as_in_two(rng):
+    """The quadratic form is the same for both, so log Z must be."""
+
+    class OneTriangle(BoltzmannMachine):
+        @property
+        def J(self):
+            return 2 * super().J.triu()
+
+    model = random_model(7, rng)
+    one = OneTriangle(model.J, model.h)
+    assert torch.allclose(exact.log_partition(one), exact.log_partition(model), rtol=1e-14)
+
+
 @UNITS
 @pytest.mark.parametrize("block", [3, 2**15])
 def test_any_other_energy_is_enumerated(units, block, rng, monkeypatch):
     monkeypatch.setattr(exact, "_BLOCK_STATES", block)
-    monkeypatch.setattr(exact, "_seconds_by_enumeration", lambda model: 0.0)
     table = 300 * torch.randn(32, dtype=torch.float64, generator=rng)
     table[7] = table[21] = table.min() - 1  # two states share most of the probability
     table.requires_grad_()
@@ -229,6 +265,35 @@ def test_more_memory_than_there_is_is_refused_with_the_estimate(rng):
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize("n", [200, 2000])
+def test_hopeless_sizes_are_refused_at_once(n, rng):
+    """No table is built and no float overflows on the way to the refusal."""
+    quadratic = random_model(n, rng)
+    general = TableModel(torch.zeros(2, dtype=torch.float64), "spin")
+    general.n_units = n
+    general.energy = lambda x: pytest.fail("no state is worth a trial")
+    with pytest.raises(ValueError, match=rf"2\^{n} states: more than 10\^\d+ GiB of memory"):
+        exact.states(n, "spin")
+    for model in (quadratic, general):
+        with pytest.raises(ValueError, match=r"more than 10\^\d+ GiB of memory"):
+            exact.probabilities(model)
+        for call in (exact.log_partition, exact.moments):
+            start = time.perf_counter()
+            with pytest.raises(ValueError, match=rf"2\^{n} states: more than 10\^\d+ (s|GiB) of"):
+                call(model, time_limit=math.inf)
+            assert time.perf_counter() - start < 1.0
+    with pytest.raises(ValueError, match=r"more than 10\^\d+ (s|GiB) of"):
+        exact.log_likelihood(quadratic, torch.ones(2, n))
+
+
+@pytest.mark.bad_input
+def test_the_limit_reported_is_the_one_that_was_set():
+    slow = TableModel(torch.zeros(2**20, dtype=torch.float64), "spin")
+    with pytest.raises(ValueError, match=r"time_limit of 6e-06 s"):
+        exact.moments(slow, time_limit=6e-6)
+
+
+@pytest.mark.bad_input
 def test_the_second_pass_obeys_the_time_limit_too(rng, monkeypatch):
     monkeypatch.setattr(exact, "_LOG_SMALLEST", 700.0)  # every row is in doubt
     with pytest.raises(ValueError, match="time_limit"):
@@ -252,6 +317,20 @@ def test_bad_input_is_refused(rng):
         exact.states(0, "spin")
     with pytest.raises(TypeError, match="n must be an integer"):
         exact.states(3.0, "spin")
+    x = torch.ones(2, 3)
+    doors = (
+        exact.log_partition,
+        exact.probabilities,
+        exact.moments,
+        lambda model, **limit: exact.log_likelihood(model, x, **limit),
+    )
+    for call in doors:
+        for wrong in ("model", Gaussian(torch.zeros(3).double(), torch.eye(3).double())):
+            with pytest.raises(TypeError, match=r"energy\(x\), units and n_units.*without"):
+                call(wrong)
+        for time_limit in (0, -1.0, math.nan):
+            with pytest.raises(ValueError, match="time_limit must be positive"):
+                call(model, time_limit=time_limit)
     model.h.data[1] = math.nan
     with pytest.raises(ValueError, match="h must be finite"):
         exact.log_partition(model)
