@@ -1,8 +1,8 @@
 """Densities over the plane."""
 
+import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def covariance_ellipse(
     """Draw the line of Mahalanobis distance `radius` around the mean and return it."""
     eigenvalues, eigenvectors = torch.linalg.eigh(cov.detach())
     width, height = (2 * radius * eigenvalues.sqrt()).tolist()
-    angle = float(np.degrees(torch.atan2(eigenvectors[1, 0], eigenvectors[0, 0])))
+    angle = math.degrees(math.atan2(eigenvectors[1, 0], eigenvectors[0, 0]))
     ellipse = Ellipse(
         (float(mean[0]), float(mean[1])),
         width,
