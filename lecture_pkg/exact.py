@@ -32,6 +32,7 @@ from lecture_pkg._checks import (
     require_unit_values,
     require_units,
 )
+from lecture_pkg._states import enumerate_states
 
 _BLOCK_ENTRIES = 2**20  # of a table held in full: 8 MiB, which the allocator reuses
 _BLOCK_STATES = 2**15
@@ -97,7 +98,7 @@ def states(n: int, units: str) -> Float[Tensor, "states n"]:
     require_units(units)
     require_count(n, "n")
     _refuse_unless_it_fits(n, n + math.log2(4 * 8 * n))
-    return _states(0, 2**n, n, units)
+    return enumerate_states(0, 2**n, n, units)
 
 
 def log_partition(model: EnergyModel, *, time_limit: float = 600.0) -> Float[Tensor, ""]:
@@ -197,7 +198,7 @@ def _log_partition_by_split(J: Tensor, h: Tensor, units: str, time_limit: float)
     _refuse_unless_quick(n, log2_flops - math.log2(flops_per_second), time_limit)
     blocks = range(0, 2**a, step)  # where they start
 
-    x_a, x_b, x_c = (_states(0, 2**m, m, units).to(h.device) for m in (a, b, c))
+    x_a, x_b, x_c = (enumerate_states(0, 2**m, m, units).to(h.device) for m in (a, b, c))
     e_a, e_b, e_c = (_quadratic(x, J[S, S], h[S]) for x, S in ((x_a, A), (x_b, B), (x_c, C)))
 
     # The terms within B are shared between f and g, so that both prefer similar states of B.
@@ -320,15 +321,10 @@ def _reference(model: Any) -> Tensor:
     return next(iter(parameters), torch.empty(0, dtype=torch.float64))
 
 
-def _states(start: int, stop: int, n: int, units: str) -> Tensor:
-    digits = torch.arange(start, stop)[:, None] >> torch.arange(n - 1, -1, -1) & 1
-    return (2 * digits - 1 if units == "spin" else digits).to(torch.float64)
-
-
 def _states_in_blocks(model: EnergyModel) -> Iterator[Tensor]:
     n, device = model.n_units, _reference(model).device
     for start in range(0, 2**n, _BLOCK_STATES):
-        yield _states(start, min(start + _BLOCK_STATES, 2**n), n, model.units).to(device)
+        yield enumerate_states(start, min(start + _BLOCK_STATES, 2**n), n, model.units).to(device)
 
 
 def _in_bounded_memory(call: Callable, argument: object, alone: bool = False):

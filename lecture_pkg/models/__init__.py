@@ -3,5 +3,6 @@
 from lecture_pkg.models.boltzmann import BoltzmannMachine
 from lecture_pkg.models.gaussian import Gaussian, kl_gaussian
 from lecture_pkg.models.mixture import GaussianMixture
+from lecture_pkg.models.rbm import RBM
 
-__all__ = ["BoltzmannMachine", "Gaussian", "GaussianMixture", "kl_gaussian"]
+__all__ = ["RBM", "BoltzmannMachine", "Gaussian", "GaussianMixture", "kl_gaussian"]
