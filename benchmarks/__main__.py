@@ -5,7 +5,11 @@ import sys
 
 from benchmarks.comparison import Row, print_table
 
-COMPARISONS = ("exact_log_partition", "em")
+COMPARISONS = (
+    "exact_log_partition",
+    "em",
+    "minimum_probability_flow",
+)
 
 
 def main(names: list[str]) -> None:

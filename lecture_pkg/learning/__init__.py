@@ -17,6 +17,8 @@ from lecture_pkg.learning.em import (
 )
 from lecture_pkg.learning.fit import FitTrace, GradientEstimator, fit
 from lecture_pkg.learning.likelihood import ExactLikelihood
+from lecture_pkg.learning.minimum_probability_flow import MinimumProbabilityFlow
+from lecture_pkg.learning.pseudo_likelihood import PseudoLikelihood
 
 __all__ = [
     "DescentTrace",
@@ -24,6 +26,8 @@ __all__ = [
     "ExactLikelihood",
     "FitTrace",
     "GradientEstimator",
+    "MinimumProbabilityFlow",
+    "PseudoLikelihood",
     "e_step",
     "evidence_lower_bound",
     "fit",
