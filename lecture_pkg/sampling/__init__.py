@@ -1,6 +1,24 @@
 """How to draw from a model: Markov kernels, tempering, annealing."""
 
+from lecture_pkg.sampling.annealing import Annealing, simulated_annealing
 from lecture_pkg.sampling.block_gibbs import BlockGibbs
 from lecture_pkg.sampling.kernel import Kernel
+from lecture_pkg.sampling.level_weights import (
+    WeightAdaptation,
+    adapt_tempering_weights,
+    tempering_weights,
+)
+from lecture_pkg.sampling.tempering import Tempering, TemperingState, simulated_tempering
 
-__all__ = ["BlockGibbs", "Kernel"]
+__all__ = [
+    "Annealing",
+    "BlockGibbs",
+    "Kernel",
+    "Tempering",
+    "TemperingState",
+    "WeightAdaptation",
+    "adapt_tempering_weights",
+    "simulated_annealing",
+    "simulated_tempering",
+    "tempering_weights",
+]
