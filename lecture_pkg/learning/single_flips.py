@@ -17,6 +17,7 @@ from lecture_pkg.models.boltzmann import BoltzmannMachine
 from lecture_pkg.models.rbm import RBM, log_sum_over_unit
 
 _ENTRIES = 2**20  # of a table (samples, visible, hidden): 8 MiB in float64
+_CACHED = 2**15  # entries of a table that stays in the cache from one step to the next
 
 
 def write_gradient(
@@ -60,17 +61,25 @@ def change_of_flip(x: Tensor, units: str) -> Tensor:
 @torch.no_grad()
 def _boltzmann_machine(model: BoltzmannMachine, x: Tensor, phi, counts) -> Tensor:
     """D_k is the flip times the local field of k: two matrix products give value and gradient."""
-    J = model.J
-    flip = change_of_flip(x, model.units)  # (n, units)
-    value, slope = phi((x @ J).add_(model.h).mul_(flip))  # of (n, units)
-    if counts is not None:
-        value, slope = value * counts, slope * counts
-    slope = slope.mul_(flip)  # derivative in the local field
-    G = slope.T @ x / len(x)  # J_kl enters the fields of k and of l
+    J, h = model.J, model.h
+    total, G, g = h.new_zeros(()), torch.zeros_like(J), torch.zeros_like(h)
+    rows = max(1, _CACHED // len(h))
+    for start in range(0, len(x), rows):
+        part = x[start : start + rows]
+        flip = change_of_flip(part, model.units)
+        value, slope = phi(torch.addmm(h, part, J).mul_(flip))  # of (rows, units)
+        if counts is not None:
+            keep = counts[start : start + rows]
+            value, slope = value * keep, slope * keep
+        slope = slope.mul_(flip)  # derivative in the local field
+        total += value.sum()
+        g += slope.sum(0)
+        G.addmm_(slope.T, part)
+    G += G.T.clone()  # J_kl enters the fields of k and of l
     pairs = torch.triu_indices(len(J), len(J), offset=1, device=x.device).unbind()
-    _write(model.couplings, (G + G.T)[pairs])
-    _write(model.h, slope.mean(0))
-    return value.sum() / len(x)
+    _write(model.couplings, G[pairs] / len(x))
+    _write(model.h, g / len(x))
+    return total / len(x)
 
 
 def _rbm(model: RBM, x: Tensor, phi, counts) -> Tensor:
