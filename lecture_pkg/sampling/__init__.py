@@ -2,6 +2,12 @@
 
 from lecture_pkg.sampling.annealing import Annealing, simulated_annealing
 from lecture_pkg.sampling.block_gibbs import BlockGibbs
+from lecture_pkg.sampling.diagnostics import (
+    autocorrelation_time,
+    effective_sample_size,
+    r_hat,
+    standard_error,
+)
 from lecture_pkg.sampling.kernel import Kernel
 from lecture_pkg.sampling.level_weights import (
     WeightAdaptation,
@@ -18,7 +24,11 @@ __all__ = [
     "TemperingState",
     "WeightAdaptation",
     "adapt_tempering_weights",
+    "autocorrelation_time",
+    "effective_sample_size",
+    "r_hat",
     "simulated_annealing",
     "simulated_tempering",
+    "standard_error",
     "tempering_weights",
 ]
