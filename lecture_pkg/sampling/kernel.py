@@ -13,7 +13,7 @@ q_β(x) ∝ exp(-F_β(x)), with a free energy that is no longer proportional to 
 methods never multiply an energy by β themselves; they ask the kernel for the `work`.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,7 @@ from lecture_pkg._checks import require_finite, require_floating, require_same_d
 InverseTemperature = float | Float[Tensor, " chains"]
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """Moves that leave every distribution of the path as it is.
 
