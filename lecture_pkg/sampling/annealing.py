@@ -46,9 +46,8 @@ def simulated_annealing(
 ) -> Annealing:
     """Sweep at each inverse temperature of the schedule in turn, every chain by itself.
 
-    Equation (5.402), section 5.4: at fixed β the kernel leaves q_β invariant, and β grows too
-    slowly, it is hoped, for the chains to lag behind. Reference: Kirkpatrick, Gelatt and Vecchi
-    (1983).
+    Equation (5.403), section 5.4. At fixed β the kernel leaves q_β invariant; the slower β grows,
+    the less the chains lag behind. Reference: Kirkpatrick, Gelatt and Vecchi (1983).
 
     Args:
         kernel: moves the chains. The energy that is reported is the kernel's at the last β: E(x)
