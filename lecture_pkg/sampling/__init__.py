@@ -8,18 +8,24 @@ from lecture_pkg.sampling.diagnostics import (
     r_hat,
     standard_error,
 )
+from lecture_pkg.sampling.heat_bath import HeatBath
 from lecture_pkg.sampling.kernel import Kernel
 from lecture_pkg.sampling.level_weights import (
     WeightAdaptation,
     adapt_tempering_weights,
     tempering_weights,
 )
+from lecture_pkg.sampling.metropolis import Metropolis
+from lecture_pkg.sampling.suwa_todo import SuwaTodo
 from lecture_pkg.sampling.tempering import Tempering, TemperingState, simulated_tempering
 
 __all__ = [
     "Annealing",
     "BlockGibbs",
+    "HeatBath",
     "Kernel",
+    "Metropolis",
+    "SuwaTodo",
     "Tempering",
     "TemperingState",
     "WeightAdaptation",

@@ -1,0 +1,44 @@
+"""The Metropolis method: propose a single flip, accept it with min(1, e^{-ΔE})."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lecture_pkg.sampling._single_site import SingleSiteKernel
+
+
+class Metropolis(SingleSiteKernel):
+    """Single flips accepted with probability min(1, exp(-ΔE)); see `Kernel`.
+
+    Equation (5.205), section 5.2. Every update satisfies detailed balance. With scan="random" so
+    does the sweep; with scan="sequential" the sweep keeps the distribution, but not detailed
+    balance, because the updates of different units do not commute.
+
+    Where every flip is free (β = 0 without reference) every update flips: the sequential sweep
+    then only reverses all units again and again. Use `HeatBath` where such chains must mix.
+
+    Args:
+        model: its parameters are read at each call, so that a kernel follows the learning. An RBM
+            is taken as the Boltzmann machine over all its units, visible first.
+        scan: "sequential" updates the units in order, "random" lets every chain draw the unit of
+            each of its n updates. The sequential sweep is the fast one.
+        reference: the field a on all units, shape (n_units,).
+
+    Raises:
+        TypeError: if the model's units do not couple in pairs, or reference has another dtype.
+        ValueError: if scan is unknown, or reference does not fit the model or is not finite.
+
+    Reference: Metropolis et al. (1953).
+    """
+
+    @staticmethod
+    def flip_probability(log_ratio: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Compute min(1, exp(log_ratio)), where log_ratio = -ΔE. Equation (5.205), section 5.2."""
+        return torch.exp(log_ratio.clamp(max=0))
+
+    @staticmethod
+    def _noise(uniform: np.ndarray, upper: np.ndarray) -> np.ndarray:
+        """Flip where ±log-odds < -ln u: a threshold away from zero, towards the present value."""
+        noise = np.log(uniform)
+        return np.where(upper, -noise, noise)
