@@ -90,10 +90,24 @@ class BlockGibbs:
         beta_next: InverseTemperature,
     ) -> Float[Tensor, " chains"]:
         """Compute F_β'(x) - F_β(x), with the hidden units summed out at both ends."""
+        field = x @ self.model.W + self.model.c  # (chains, hidden)
+        return self._work(x, field, as_column(beta, x), as_column(beta_next, x))
+
+    @torch.no_grad()
+    def work_and_sweep(
+        self,
+        x: Float[Tensor, "chains visible"],
+        beta: InverseTemperature,
+        beta_next: InverseTemperature,
+        *,
+        rng: torch.Generator,
+    ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "chains visible"]]:
+        """Compute `work` and draw a `sweep` at β', sharing the product of x and W."""
         b, b_next = as_column(beta, x), as_column(beta_next, x)
         field = x @ self.model.W + self.model.c  # (chains, hidden)
-        before, after = (log_sum_over_unit(s * field, self.units).sum(-1) for s in (b, b_next))
-        return (b_next - b)[:, 0] * (x @ (self.reference - self.model.b)) - (after - before)
+        z = sample_unit(b_next * field, self.units, rng=rng)
+        x_next = sample_unit(self._visible_field(z, b_next), self.units, rng=rng)
+        return self._work(x, field, b, b_next), x_next
 
     @torch.no_grad()
     def transition_matrix(self, beta: float = 1.0) -> Float[Tensor, "states states"]:
@@ -107,6 +121,13 @@ class BlockGibbs:
         z_given_x = hidden @ z.T - log_sum_over_unit(hidden, self.units).sum(-1, keepdim=True)
         x_given_z = visible @ x.T - log_sum_over_unit(visible, self.units).sum(-1, keepdim=True)
         return (z_given_x.exp() @ x_given_z.exp()).T
+
+    def _work(self, x: Tensor, field: Tensor, beta: Tensor, beta_next: Tensor) -> Tensor:
+        # Unit by unit before the sum: the difference of two large sums would lose float32's digits.
+        change = log_sum_over_unit(beta_next * field, self.units)
+        change -= log_sum_over_unit(beta * field, self.units)
+        driven = (beta_next - beta)[:, 0] * (x @ (self.reference - self.model.b))
+        return driven - change.sum(-1)
 
     def _hidden_field(self, x: Tensor, beta: Tensor) -> Tensor:
         return beta * (x @ self.model.W + self.model.c)
