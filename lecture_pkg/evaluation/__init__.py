@@ -1,4 +1,4 @@
-"""How good a model is: entropies and divergences."""
+"""How good a model is: entropies, divergences and likelihoods."""
 
 from lecture_pkg.evaluation.divergence import (
     MonteCarloEstimate,
@@ -9,13 +9,17 @@ from lecture_pkg.evaluation.divergence import (
     kl_monte_carlo,
     total_variation,
 )
+from lecture_pkg.evaluation.likelihood import Score, log_odds_field, score
 
 __all__ = [
     "MonteCarloEstimate",
+    "Score",
     "cross_entropy",
     "entropy",
     "jensen_shannon",
     "kl",
     "kl_monte_carlo",
+    "log_odds_field",
+    "score",
     "total_variation",
 ]
