@@ -273,3 +273,153 @@ def test_data_outside_the_units_of_the_model_are_refused_with_the_conversion() -
         ExactLikelihood()(machine("spin"), target("spin")[:, :3])
     with pytest.raises(TypeError, match=r"x must be a torch.Tensor"):
         ExactLikelihood()(machine("spin"), target("spin").tolist())  # type: ignore[arg-type]
+
+
+class Recording:
+    """Writes a gradient of one and keeps the batches that it was given."""
+
+    def __init__(self) -> None:
+        self.batches: list[Tensor] = []
+
+    def __call__(self, model: nn.Module, x: Tensor) -> None:
+        self.batches.append(x.clone())
+        model.weight.grad = torch.ones_like(model.weight)
+
+
+def numbered(n: int) -> Tensor:
+    return torch.stack([torch.arange(n), -torch.arange(n)], dim=1).double()
+
+
+def test_an_epoch_takes_every_sample_once_and_keeps_the_ragged_rest() -> None:
+    model, estimator = linear(), Recording()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rng = torch.Generator().manual_seed(1)
+    fit(model, numbered(11), estimator, optimizer=optimizer, n_steps=8, batch_size=4, rng=rng)
+    assert [len(batch) for batch in estimator.batches] == [4, 4, 3] * 3
+    epochs = [torch.cat(estimator.batches[i : i + 3]) for i in (0, 3, 6)]
+    for epoch in epochs:
+        assert torch.equal(epoch[epoch[:, 0].argsort()], numbered(11))
+    # 11! orders: that two of three epochs or the data share one has a probability of 2e-7
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations([*epochs, numbered(11)], 2))
+
+
+def test_a_batch_larger_than_the_data_is_all_of_the_data() -> None:
+    model, estimator = linear(), Recording()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rng = torch.Generator().manual_seed(1)
+    fit(model, numbered(3), estimator, optimizer=optimizer, n_steps=2, batch_size=50, rng=rng)
+    assert [len(batch) for batch in estimator.batches] == [3, 3, 3]
+
+
+def test_mini_batches_of_the_exact_gradient_average_to_the_whole_gradient() -> None:
+    """The mean over an epoch of the exact gradient, weighted by the size of the batches."""
+    model, x = machine("spin"), target("spin")
+    seen: list[tuple[int, Tensor]] = []
+
+    def spy(model: BoltzmannMachine, batch: Tensor) -> Tensor:
+        value = ExactLikelihood()(model, batch)
+        seen.append((len(batch), model.h.grad.clone()))
+        return value
+
+    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    rng = torch.Generator().manual_seed(2)
+    fit(model, x, spy, optimizer=still, n_steps=3, batch_size=10, rng=rng)
+    assert [n for n, _ in seen] == [10, 10, 10, 7]
+    mean = sum(n * gradient for n, gradient in seen) / 37
+    ExactLikelihood()(model, x)
+    torch.testing.assert_close(mean, model.h.grad, rtol=0, atol=1e-14)
+
+
+def test_the_schedule_moves_after_every_step() -> None:
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    fit(model, X, Recording(), optimizer=optimizer, n_steps=4, scheduler=scheduler)
+    moved = 3.0 - model.weight.detach()
+    torch.testing.assert_close(moved, torch.full_like(moved, 1 + 0.5 + 0.25 + 0.125))
+
+
+def test_a_plateau_of_the_objective_lowers_the_learning_rate() -> None:
+    model, x = machine("spin"), target("spin")
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=2, factor=0.5)
+    fit(model, x, ExactLikelihood(), optimizer=optimizer, n_steps=8, scheduler=plateau)
+    assert optimizer.param_groups[0]["lr"] == 0.25e-6
+    recording = linear()
+    optimizer = torch.optim.SGD(recording.parameters(), lr=0.1)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    with pytest.raises(ValueError, match="ReduceLROnPlateau waits for the objective"):
+        fit(recording, X, Recording(), optimizer=optimizer, n_steps=1, scheduler=plateau)
+
+
+def test_large_and_small_gradients_are_measured_without_overflow() -> None:
+    """Squares beyond the range of float32, above and below, are no reason to stop."""
+    for size in (1e30, 1e-30):
+        model = linear().float()
+        gradient = torch.full_like(model.weight, size)
+
+        def constant(model: nn.Module, x: Tensor, gradient: Tensor = gradient) -> None:
+            model.weight.grad = gradient.clone()
+
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        trace = fit(model, X.float(), constant, optimizer=optimizer, n_steps=1)
+        assert not trace.converged
+        if size > 1:
+            assert float(trace.gradient_norm[0]) == pytest.approx(size * 2**0.5, rel=1e-6)
+
+
+def test_gradients_of_an_earlier_training_do_not_pass_for_new_ones() -> None:
+    model = linear()
+    model.weight.grad = torch.ones_like(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="all are empty"):
+        fit(model, X, lambda model, x: None, optimizer=optimizer, n_steps=1)
+
+
+def test_the_data_are_checked_once_where_the_estimator_can() -> None:
+    class Checking(Recording):
+        n_checks = 0
+
+        def check(self, model: nn.Module, x: Tensor) -> None:
+            self.n_checks += 1
+            assert len(x) == 11
+
+        def gradient(self, model: nn.Module, x: Tensor) -> None:
+            Recording.__call__(self, model, x)
+
+    model, estimator = linear(), Checking()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rng = torch.Generator().manual_seed(1)
+    fit(model, numbered(11), estimator, optimizer=optimizer, n_steps=5, batch_size=3, rng=rng)
+    assert estimator.n_checks == 1
+    assert len(estimator.batches) == 6
+
+
+def test_progress_shows_a_bar_and_nothing_is_printed_without(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    fit(model, X, Recording(), optimizer=optimizer, n_steps=3)
+    assert capsys.readouterr() == ("", "")
+    fit(model, X, Recording(), optimizer=optimizer, n_steps=3, progress=True)
+    assert "3/3" in capsys.readouterr().err
+
+
+@pytest.mark.bad_input
+def test_bad_batches_and_schedules_are_refused() -> None:
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def run(**settings: object) -> None:
+        fit(model, X, Counting(), optimizer=optimizer, n_steps=1, **settings)  # type: ignore[arg-type]
+
+    with pytest.raises(ValueError, match="batch_size needs rng"):
+        run(batch_size=2)
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        run(batch_size=0, rng=torch.Generator())
+    with pytest.raises(ValueError, match="checkpoint_every must be at least 1"):
+        run(checkpoint_every=0)
+    other = torch.optim.SGD(linear().parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="made over another one"):
+        run(scheduler=torch.optim.lr_scheduler.ExponentialLR(other, 0.5))
