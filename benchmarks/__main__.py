@@ -6,6 +6,7 @@ import sys
 from benchmarks.comparison import Row, print_table
 
 COMPARISONS = (
+    "dense_annealing",
     "exact_log_partition",
     "em",
     "minimum_probability_flow",

@@ -54,7 +54,8 @@ class PairwiseKernel:
     ) -> Float[Tensor, " chains"]:
         """Compute ∂F_β/∂β = aᵀx + E(x), the same at every β."""
         machine = self._machine()
-        return x @ (self.reference - machine.h) - ((x @ machine.J) * x).sum(-1) / 2
+        rows = x.T  # in the layout that sequential sweeps leave
+        return (self.reference - machine.h) @ rows - ((machine.J @ rows) * rows).sum(0) / 2
 
     @torch.no_grad()
     def work(

@@ -1,8 +1,11 @@
 """Kernels that decide on one unit at a time, in order or at random."""
 
+from functools import cache
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from lecture_pkg.models.boltzmann import BoltzmannMachine
@@ -10,7 +13,7 @@ from lecture_pkg.models.rbm import RBM
 from lecture_pkg.sampling._pairwise import PairwiseKernel, flipped_index
 from lecture_pkg.sampling.kernel import InverseTemperature, as_column
 
-_BLOCK = 10  # units between two matrix products; larger blocks have more to mend inside
+_BLOCK = 20  # units between two matrix products; larger blocks have more to mend inside
 
 
 class SingleSiteKernel(PairwiseKernel):
@@ -18,7 +21,7 @@ class SingleSiteKernel(PairwiseKernel):
 
     Given all others, a unit has the log-odds κ f for its upper value, with the field f of the
     path, κ = 2 for spins and κ = 1 for binary units. Both rules can be written as: the unit takes
-    the upper value where its log-odds exceed a random number. That costs one comparison a unit.
+    the upper value where its log-odds plus a noise are positive. That costs one comparison a unit.
     """
 
     def __init__(
@@ -39,8 +42,12 @@ class SingleSiteKernel(PairwiseKernel):
         raise NotImplementedError
 
     @staticmethod
-    def _noise(uniform: np.ndarray, upper: np.ndarray) -> np.ndarray:
-        """Turn uniform numbers into thresholds; `upper` marks units at their upper value."""
+    def _noise(uniform: np.ndarray, side: np.ndarray) -> np.ndarray:
+        """Turn numbers in [0, 1) into the noise that is added to the log-odds.
+
+        The unit takes its upper value where the sum is positive; `side` is +1 for units that are
+        at it now, -1 for the others.
+        """
         raise NotImplementedError
 
     @torch.no_grad()
@@ -54,7 +61,9 @@ class SingleSiteKernel(PairwiseKernel):
         """Make n updates a chain: of every unit in order, or of units that each chain draws."""
         self._require_chains(x)
         if self.scan == "sequential":
-            return self._sequential_sweep(x, beta, rng=rng)
+            # products this small lose on several threads, and badly where cores are shared
+            with _numpy_threads().limit(limits=1, user_api="blas"):
+                return self._sequential_sweep(x, beta, rng=rng)
         for _ in range(self.n_units):
             site = torch.randint(self.n_units, (len(x),), generator=rng, device=x.device)
             x = self.update(x, site, beta, rng=rng)
@@ -69,7 +78,11 @@ class SingleSiteKernel(PairwiseKernel):
         *,
         rng: torch.Generator,
     ) -> Float[Tensor, "chains n"]:
-        """Decide on one unit of every chain."""
+        """Propose to change one unit of every chain, and accept by `flip_probability`.
+
+        Equation (5.204), section 5.2: the proposal is the same in both directions, and what is
+        not accepted stays.
+        """
         machine = self._machine()
         chain = torch.arange(len(x), device=x.device)
         here = x[chain, site]
@@ -86,8 +99,8 @@ class SingleSiteKernel(PairwiseKernel):
     def transition_matrix(self, beta: float = 1.0) -> Float[Tensor, "states states"]:
         """Compute w(x|x') of one sweep exactly.
 
-        With w_i for the update of unit i it is w_n ⋯ w_2 w_1 in sequence, and the n-th power of
-        their mean at random.
+        Equation (5.207), section 5.2: with w_i for the update of unit i it is w_n ⋯ w_2 w_1 in
+        sequence, and the n-th power of their mean at random.
         """
         n, log_weights = self.n_units, self._log_weights(beta)
         matrix = torch.eye(2**n, dtype=torch.float64)
@@ -105,29 +118,50 @@ class SingleSiteKernel(PairwiseKernel):
     ) -> Tensor:
         """Update the units in order, all chains at once, with one matrix product a block.
 
-        A block's fields are computed from the values before the block, without those inside that
-        are to change first; each of them is added when it has its new value.
+        A block's fields are computed from the values before the block, without the units inside
+        that change first; each of those is added when it has its new value.
         """
         machine, spin = self._machine(), self.units == "spin"
-        J, h, a = (t.detach().cpu().numpy() for t in (machine.J, machine.h, self.reference))
-        b = np.asarray(torch.as_tensor(beta, dtype=x.dtype).cpu())  # () or (chains,)
+        h, a = (t.detach().cpu().numpy()[:, None] for t in (machine.h, self.reference))
+        J, (pairs, earlier) = np.zeros((len(h), len(h)), h.dtype), _masks(len(h))
+        J[pairs] = machine.couplings.detach().cpu().numpy()
+        J += J.T.copy()
+        others = np.where(earlier, 0, J)
+        # β = 0 as 1e-30: dividing by it leaves the noise alone to decide, as it should
+        b = np.maximum(torch.as_tensor(beta, dtype=x.dtype).cpu().numpy(), 1e-30)  # () or (chains,)
+        bias = h + a * ((1 - b) / b).astype(h.dtype)  # (n, 1) or (n, chains)
+        scale = (1 / ((2 if spin else 1) * b)).astype(h.dtype)
         values = np.array(x.detach().cpu().numpy().T, order="C")  # (n, chains): rows contiguous
+        ones, change = np.ones_like(values[0]), np.empty_like(values[0])
         seed = int(torch.randint(2**63 - 1, (), generator=rng, device=rng.device))
         numpy_rng = np.random.Generator(np.random.SFC64(seed))
-        smallest = np.finfo(values.dtype).eps / 4  # half a step of the uniform numbers
         for start in range(0, len(values), _BLOCK):
             block = slice(start, start + _BLOCK)
-            inside, unit = J[block, block], values[block]
-            old = J[block].copy()
-            old[:, block] = np.triu(inside)
-            uniform = np.maximum(numpy_rng.random(unit.shape, dtype=unit.dtype), smallest)
-            noise = self._noise(uniform, unit > 0) / (2 if spin else 1)
-            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-                # β f + (1 - β) a > noise; at β = 0 the threshold is infinite, which is right
-                threshold = (noise - (1 - b) * a[block, None]) / b
-            excess = old @ values + (h[block, None] - threshold)
-            for k in range(len(unit)):
+            unit, couplings = values[block], J[block, block]
+            uniform = numpy_rng.random(unit.shape, dtype=unit.dtype)
+            noise = self._noise(uniform, unit if spin else 2 * unit - 1)
+            noise *= scale
+            noise += bias[block]
+            excess = others[block] @ values
+            excess += noise
+            for k, (log_odds, new) in enumerate(zip(excess, unit, strict=True)):
                 if k:
-                    excess[k] += inside[k, :k] @ unit[:k]
-                unit[k] = np.copysign(1, excess[k]) if spin else excess[k] > 0
+                    log_odds += np.dot(couplings[k, :k], unit[:k], out=change)
+                if spin:
+                    np.copysign(ones, log_odds, out=new)
+                else:
+                    np.greater(log_odds, 0, out=new)
         return torch.from_numpy(values).T.to(x.device)
+
+
+@cache
+def _masks(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mark the pairs k < l in an (n, n) matrix, and the columns earlier in the row's own block."""
+    unit = np.arange(n)
+    same_block = unit[:, None] // _BLOCK == unit // _BLOCK
+    return unit[:, None] < unit, same_block & (unit[:, None] > unit)
+
+
+@cache
+def _numpy_threads() -> ThreadpoolController:
+    return ThreadpoolController()

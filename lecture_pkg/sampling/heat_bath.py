@@ -34,6 +34,6 @@ class HeatBath(SingleSiteKernel):
         return log_ratio.sigmoid()
 
     @staticmethod
-    def _noise(uniform: np.ndarray, upper: np.ndarray) -> np.ndarray:
-        """Compute logit(u), which the log-odds exceed with probability sigmoid(log-odds)."""
-        return np.log(uniform / (1 - uniform))
+    def _noise(uniform: np.ndarray, side: np.ndarray) -> np.ndarray:
+        """Compute -logit(u): logistic noise, with half a step of u where u is zero."""
+        return np.log((1 - uniform) / (uniform + np.finfo(uniform.dtype).eps / 4))
