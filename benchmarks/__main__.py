@@ -6,6 +6,7 @@ import sys
 from benchmarks.comparison import Row, print_table
 
 COMPARISONS = (
+    "ais",
     "dense_annealing",
     "exact_log_partition",
     "em",
