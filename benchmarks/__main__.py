@@ -11,6 +11,7 @@ COMPARISONS = (
     "exact_log_partition",
     "em",
     "minimum_probability_flow",
+    "rbm_training",
 )
 
 

@@ -9,6 +9,8 @@ count and its own sign.
 Nothing is checked here: these are the inner steps of training, which sees to that once.
 """
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -73,7 +75,7 @@ def write_rbm_gradient(
         n_model: how many rows are the model's.
         centered: transform the gradient as `centered_gradient` says, with the means of the data.
     """
-    weights = _weights(x, n_model)
+    weights = _weights(len(x), n_model, x.dtype, x.device)
     z = mean_z.mul_(weights[:, None])
     gradient_w, gradient_b, gradient_c = affine(x.T, z.T, None), weights @ x, z.sum(0)
     if centered:
@@ -93,7 +95,7 @@ def write_boltzmann_gradient(
 
     Equations (2.28), (2.29), section 2.5, with samples of the model; arguments as above.
     """
-    weights = _weights(x, n_model)
+    weights = _weights(len(x), n_model, x.dtype, x.device)
     gradient_j, gradient_h = affine(x.T, (weights[:, None] * x).T, None), weights @ x
     if centered:
         mean = x[n_model:].mean(0)
@@ -104,9 +106,10 @@ def write_boltzmann_gradient(
     _write(model.h, gradient_h)
 
 
-def _weights(x: Tensor, n_model: int) -> Tensor:
-    weights = x.new_full((len(x),), 1 / n_model)
-    weights[n_model:] = -1 / (len(x) - n_model)
+@lru_cache(maxsize=16)  # the same at every step; nobody writes to it
+def _weights(n_rows: int, n_model: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    weights = torch.full((n_rows,), 1 / n_model, dtype=dtype, device=device)
+    weights[n_model:] = -1 / (n_rows - n_model)
     return weights
 
 
