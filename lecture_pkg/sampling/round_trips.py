@@ -16,8 +16,9 @@ class RoundTrips:
     Attributes:
         number: the completed round trips of every walker.
         mean_time: mean duration in sweeps of the completed ones; NaN where there is none. Trips
-            that a short run cuts off are missing, and they are the long ones: trust `rate`.
-        rate: round trips a sweep of one ladder, its walkers together.
+            that a short run cuts off are missing, and they are the long ones; `rate` is better.
+        rate: round trips a sweep of one ladder, its walkers together: half the passages from end
+            to end, of both directions. Here trips that the run cuts off count for what is done.
         from_hot: at each level, the fraction of walkers that visited the hottest end more
             recently than the coldest, among those that have been at an end.
     """
@@ -59,11 +60,12 @@ def round_trips(level: Int[Tensor, "sweeps temperatures replicas"]) -> RoundTrip
     hot, cold = level == 0, level == n_levels - 1
     last_hot = torch.where(hot, time, -1).cummax(0).values  # -1: not yet
     last_cold = torch.where(cold, time, -1).cummax(0).values
-    came_from_hot = last_hot > last_cold
+    came_from_hot, came_from_cold = last_hot > last_cold, last_cold > last_hot
     been_at_cold = last_cold >= 0
-    ends = cold.clone()
-    ends[0] = False
-    ends[1:] &= came_from_hot[:-1] & been_at_cold[:-1]
+    arrives = came_from_hot[:-1] & cold[1:]
+    n_passages = int(arrives.sum() + (came_from_cold[:-1] & hot[1:]).sum())
+    ends = torch.zeros_like(cold)
+    ends[1:] = arrives & been_at_cold[:-1]
     number = ends.sum(0)
     start = torch.where(been_at_cold.any(0), been_at_cold.int().argmax(0), 0)
     finish = torch.where(ends, time, -1).amax(0)
@@ -77,6 +79,6 @@ def round_trips(level: Int[Tensor, "sweeps temperatures replicas"]) -> RoundTrip
     return RoundTrips(
         number=number,
         mean_time=float(duration) / n_trips if n_trips else float("nan"),
-        rate=n_trips / (n_sweeps * n_replicas),
+        rate=n_passages / (2 * n_sweeps * n_replicas),
         from_hot=from_hot / seen,
     )

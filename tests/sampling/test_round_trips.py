@@ -1,5 +1,6 @@
 """Round trips counted by hand."""
 
+import itertools
 import math
 
 import pytest
@@ -20,13 +21,14 @@ def test_numbers_and_times_by_hand() -> None:
     trips = round_trips(walks("21012101112", "01210000001", "10100012100"))
     assert trips.number[:, 0].tolist() == [2, 0, 0]
     assert trips.mean_time == 5.0
-    assert trips.rate == pytest.approx(2 / 11)
+    assert trips.rate == pytest.approx((4 + 2 + 2) / 2 / 11)  # passages, one way or the other
     two = round_trips(walks("21012", "12102", "22222"))
     assert two.number[:, 0].tolist() == [1, 1, 0]
     assert two.mean_time == (4 + 3) / 2
     none = round_trips(walks("2101", "0012", "1111"))
     assert none.number.sum() == 0
-    assert none.rate == 0
+    assert none.rate == 1 / 4  # two passages
+    assert round_trips(walks("2111", "1222", "0101")).rate == 0
     assert math.isnan(none.mean_time)
 
 
@@ -34,7 +36,7 @@ def test_replicas_are_counted_apart() -> None:
     a, b = walks("210121", "101010", "000000"), walks("222222", "012102", "212121")
     trips = round_trips(torch.cat([a, b], dim=2))
     assert trips.number.tolist() == [[1, 0], [0, 1], [0, 0]]
-    assert trips.rate == 2 / 12
+    assert trips.rate == (2 + 3) / 2 / 12
     assert trips.mean_time == (4 + 3) / 2
 
 
@@ -60,6 +62,9 @@ def test_many_walks_as_read_from_left_to_right(rng: torch.Generator) -> None:
     walks_in_order = level.flatten(1).T.tolist()
     trips = round_trips(level)
     assert trips.number.flatten().tolist() == [count(walk, 3) for walk in walks_in_order]
+    ends = [[v for v in walk if v in (0, 3)] for walk in walks_in_order]
+    passages = sum(a != b for visits in ends for a, b in itertools.pairwise(visits))
+    assert trips.rate == passages / 2 / (400 * 5)
     # Trips across the joint of two runs are counted only when the histories are joined.
     assert (
         sum(int(round_trips(half).number.sum()) for half in level.split(200)) < trips.number.sum()
