@@ -7,6 +7,7 @@ from lecture_pkg.sampling.annealed_importance import (
 )
 from lecture_pkg.sampling.annealing import Annealing, simulated_annealing
 from lecture_pkg.sampling.block_gibbs import BlockGibbs
+from lecture_pkg.sampling.checkerboard import Checkerboard
 from lecture_pkg.sampling.diagnostics import (
     autocorrelation_time,
     effective_sample_size,
@@ -23,12 +24,14 @@ from lecture_pkg.sampling.free_energy import (
 )
 from lecture_pkg.sampling.heat_bath import HeatBath
 from lecture_pkg.sampling.kernel import Kernel
+from lecture_pkg.sampling.lattice_exchange import lattice_exchange_monte_carlo
 from lecture_pkg.sampling.level_weights import (
     WeightAdaptation,
     adapt_tempering_weights,
     tempering_weights,
 )
 from lecture_pkg.sampling.metropolis import Metropolis
+from lecture_pkg.sampling.multispin import MultiSpin
 from lecture_pkg.sampling.population import PopulationAnnealing, population_annealing
 from lecture_pkg.sampling.round_trips import RoundTrips, round_trips
 from lecture_pkg.sampling.suwa_todo import SuwaTodo
@@ -38,6 +41,7 @@ __all__ = [
     "AnnealedImportanceSampling",
     "Annealing",
     "BlockGibbs",
+    "Checkerboard",
     "EvenLadder",
     "Exchange",
     "ExchangeState",
@@ -45,6 +49,7 @@ __all__ = [
     "HeatBath",
     "Kernel",
     "Metropolis",
+    "MultiSpin",
     "PopulationAnnealing",
     "RoundTrips",
     "SuwaTodo",
@@ -60,6 +65,7 @@ __all__ = [
     "exchange_monte_carlo",
     "importance_sample_size",
     "jarzynski",
+    "lattice_exchange_monte_carlo",
     "population_annealing",
     "r_hat",
     "reverse_annealed_importance_sampling",
