@@ -9,6 +9,7 @@ COMPARISONS = (
     "ais",
     "dense_annealing",
     "exact_log_partition",
+    "exact_rbm",
     "em",
     "minimum_probability_flow",
     "rbm_training",
