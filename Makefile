@@ -1,6 +1,6 @@
 # make book, make test: all the set-up is done by the first of them that runs.
 .DEFAULT_GOAL := help
-.PHONY: help book test serve lab run bench clean
+.PHONY: help book test serve lab run league costs bench clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -13,6 +13,8 @@ help:
 	@echo "make serve   build the site and serve it on http://127.0.0.1:$(PORT)"
 	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make run     run the notebooks again and store their outputs (NOTEBOOKS=path ... for some)"
+	@echo "make league  train and score the models of the league table again (minutes)"
+	@echo "make costs   measure how the samplers' times grow, and draw the figure again"
 	@echo "make bench   compare speed with the best known libraries"
 	@echo "make clean   remove what was built, and .venv"
 
@@ -56,6 +58,12 @@ lab: .venv/.book
 
 run: .venv/.book
 	$(BIN)/python book/run_notebooks.py $(NOTEBOOKS)
+
+league: .venv/.book
+	$(BIN)/python book/league.py
+
+costs: .venv/.bench
+	$(BIN)/python -m benchmarks.scaling
 
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks
