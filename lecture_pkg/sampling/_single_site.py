@@ -90,9 +90,10 @@ class SingleSiteKernel(PairwiseKernel):
         field = (machine.J[site] * x).sum(1) + machine.h[site]
         b = as_column(beta, x)[:, 0]
         log_ratio = (there - here) * (b * field + (1 - b) * self.reference[site])
-        uniform = torch.rand(len(x), generator=rng, dtype=x.dtype, device=x.device)
+        uniform = torch.empty_like(here).uniform_(generator=rng)
+        accepted = uniform < self.flip_probability(log_ratio)
         x = x.clone()
-        x[chain, site] = torch.where(uniform < self.flip_probability(log_ratio), there, here)
+        x[chain, site] = torch.where(accepted, there, here)
         return x
 
     @torch.no_grad()

@@ -15,8 +15,10 @@ class Metropolis(SingleSiteKernel):
     does the sweep; with scan="sequential" the sweep keeps the distribution, but not detailed
     balance, because the updates of different units do not commute.
 
-    Where every flip is free (β = 0 without reference) every update flips: the sequential sweep
-    then only reverses all units again and again. Use `HeatBath` where such chains must mix.
+    A flip that costs nothing is always made. At β = 0 without reference the sequential sweep
+    therefore only reverses all units, again and again; and where many flips leave the energy as
+    it is, as on a ring of equal couplings without field, it may be trapped at any β. Use
+    `HeatBath`, or scan="random", where such chains must mix.
 
     Args:
         model: its parameters are read at each call, so that a kernel follows the learning. An RBM

@@ -118,7 +118,7 @@ def rotate(
 def landfill_matrix(weights: Float[Tensor, "*batch states"]) -> Float[Tensor, "*batch to source"]:
     """Compute the transition matrix of the rotation: which share of each arc lands in which arc.
 
-    Equation (5.305), section 5.3.
+    Equations (5.305), (5.306), section 5.3.
 
     Args:
         weights: probabilities of the states, in the order in which they lie on the circle.
