@@ -11,6 +11,8 @@ COMPARISONS = (
     "exact_log_partition",
     "exact_rbm",
     "em",
+    "exchange",
+    "lattice",
     "minimum_probability_flow",
     "rbm_training",
 )
