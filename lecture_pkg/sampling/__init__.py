@@ -6,6 +6,7 @@ from lecture_pkg.sampling.annealed_importance import (
     reverse_annealed_importance_sampling,
 )
 from lecture_pkg.sampling.annealing import Annealing, simulated_annealing
+from lecture_pkg.sampling.asymptotic_variance import asymptotic_variance
 from lecture_pkg.sampling.block_gibbs import BlockGibbs
 from lecture_pkg.sampling.checkerboard import Checkerboard
 from lecture_pkg.sampling.diagnostics import (
@@ -58,6 +59,7 @@ __all__ = [
     "WeightAdaptation",
     "adapt_tempering_weights",
     "annealed_importance_sampling",
+    "asymptotic_variance",
     "autocorrelation_time",
     "bennett_acceptance_ratio",
     "effective_sample_size",
