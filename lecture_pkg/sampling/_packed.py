@@ -136,6 +136,8 @@ class PackedLattice:
         self, spins: np.ndarray, first: int, accept: np.ndarray, order: np.ndarray
     ) -> None:
         """Exchange in place the accepted lanes (pairs, lanes) of groups first, first + 1, ..."""
+        if not len(accept):
+            return  # every other round between two groups
         mask = self._pack_lanes(accept[:, None]).reshape(len(accept), -1, 1)
         for colour in spins:
             groups = colour.reshape(self.n_groups, -1, self.half)

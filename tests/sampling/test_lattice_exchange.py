@@ -79,6 +79,15 @@ def test_nothing_is_kept_unless_asked(rng):
     assert torch.isnan(run.acceptance).tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("n_replicas", [1, 20])
+@pytest.mark.parametrize("n_temperatures", [2, 3])
+def test_short_ladders_have_rounds_with_one_pair_or_none(n_replicas, n_temperatures, rng):
+    settings = {"n_replicas": n_replicas, "rng": rng}
+    run = lattice_exchange_monte_carlo(glass(rng), BETAS[:n_temperatures], 40, **settings)
+    assert (run.acceptance > 0).all()
+    assert (run.level != run.level[:1]).any()
+
+
 @pytest.mark.bad_input
 def test_bad_input_is_refused(rng):
     lattice = glass(rng)
