@@ -45,6 +45,7 @@ class TwoColours:
                 "row or a column, or use Metropolis or HeatBath on lattice.to_boltzmann_machine()."
             )
         self.shape = shape
+        self._pairs = (rows // 2, 2, columns // 2, 2)
         self.row = columns // 2  # the distance of two rows in the array of one colour
         site = np.arange(rows * columns).reshape(shape)
         i, q = np.divmod(np.arange(rows * columns // 2), self.row)
@@ -60,14 +61,24 @@ class TwoColours:
 
     def split(self, x: np.ndarray) -> list[np.ndarray]:
         """Return the spins of each colour, (..., n/2), contiguous."""
-        return [np.ascontiguousarray(x[..., sites]) for sites in self.sites]
+        pairs = x.reshape(*x.shape[:-1], *self._pairs)  # pairs of rows, pairs of columns
+        colours = []
+        for colour in (0, 1):
+            spins = np.empty(pairs.shape[:-1], x.dtype)
+            spins[..., 0, :] = pairs[..., 0, :, colour]
+            spins[..., 1, :] = pairs[..., 1, :, 1 - colour]
+            colours.append(spins.reshape(*x.shape[:-1], -1))
+        return colours
 
     def join(self, colours: list[np.ndarray]) -> np.ndarray:
         """Undo `split`."""
-        x = np.empty((*colours[0].shape[:-1], 2 * colours[0].shape[-1]), colours[0].dtype)
-        for sites, spins in zip(self.sites, colours, strict=True):
-            x[..., sites] = spins
-        return x
+        batch = colours[0].shape[:-1]
+        pairs = np.empty((*batch, *self._pairs), colours[0].dtype)
+        for colour, spins in enumerate(colours):
+            by_row = spins.reshape(*batch, *self._pairs[:-1])
+            pairs[..., 0, :, colour] = by_row[..., 0, :]
+            pairs[..., 1, :, 1 - colour] = by_row[..., 1, :]
+        return pairs.reshape(*batch, -1)
 
     def bonds(self, lattice: IsingLattice) -> list[np.ndarray]:
         """Return, for each colour, the bonds to the neighbours in the order of `combine`."""
