@@ -49,7 +49,7 @@ def jarzynski(work: Float[Tensor, " chains"]) -> FreeEnergyDifference:
 def importance_sample_size(work: Float[Tensor, " chains"]) -> Float[Tensor, ""]:
     """Compute (Σ w)² / Σ w² of the weights w = exp(-W): how many equal chains they are worth.
 
-    Equation (6.106), section 6.1. It lies between 1 and the number of chains. Arguments and errors
+    Equation (6.107), section 6.1. It lies between 1 and the number of chains. Arguments and errors
     are those of `jarzynski`.
     """
     log_weights = -_require_works(work, "work")
@@ -61,8 +61,9 @@ def bennett_acceptance_ratio(
 ) -> FreeEnergyDifference:
     """Estimate ΔF from the works of both directions, with the smallest variance they allow.
 
-    Section 6.1. By Crooks' relation P_F(W) = P_R(-W) exp(W - ΔF), any function f gives
-    ⟨f(W)⟩_F = ⟨f(-W) exp(W - ΔF)⟩_R. Bennett's f leads to the equation in ΔF, with M = ln(n_F/n_R),
+    Equation (6.105), section 6.1. By Crooks' relation P_F(W) = P_R(-W) exp(W - ΔF), any function f
+    of the forward work has ⟨f(W)⟩_F = ⟨f(W) exp(W - ΔF)⟩_R at W = -W_R. Bennett's f leads to the
+    equation in ΔF, with M = ln(n_F/n_R),
 
         Σ_F 1 / (1 + exp(M + W_F - ΔF)) = Σ_R 1 / (1 + exp(-M + W_R + ΔF)),
 

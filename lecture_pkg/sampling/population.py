@@ -69,9 +69,9 @@ def population_annealing(
 ) -> PopulationAnnealing:
     """Reweight, resample and sweep a population from temperature to temperature.
 
-    Equations (6.201), (6.202), (6.203), section 6.2. At each step from β to β' every member gets
-    the weight exp(-W), W the work of the step at fixed x; the mean weight is the factor by which Z
-    grows; the population is resampled in proportion to the weights; the kernel sweeps at β'.
+    Equations (6.201)-(6.204), section 6.2. At each step from β to β' every member gets the weight
+    exp(-W), W the work of the step at fixed x; the mean weight is the factor by which Z grows; the
+    population is resampled in proportion to the weights; the kernel sweeps at β'.
 
     The population keeps its size, by systematic resampling: one uniform number decides for all, a
     member whose expected number of copies is τ gets ⌊τ⌋ or ⌈τ⌉ of them, τ on average. No scheme of
@@ -123,7 +123,7 @@ def population_annealing(
     for beta, beta_next in tqdm(list(pairwise(betas.tolist())), disable=not progress):
         log_weights = -kernel.work(x, beta, beta_next).to(torch.float64)
         log_partition += float(log_weights.logsumexp(0)) - math.log(population)
-        chosen = _systematic_resample(log_weights.softmax(0), rng=rng)
+        chosen = systematic_resample(log_weights.softmax(0), rng=rng)
         x, family = x[chosen], family[chosen]
         for _ in range(sweeps_per_temperature):
             x = kernel.sweep(x, beta_next, rng=rng)
@@ -143,7 +143,7 @@ def population_annealing(
     )
 
 
-def _systematic_resample(probabilities: Tensor, *, rng: torch.Generator) -> Tensor:
+def systematic_resample(probabilities: Tensor, *, rng: torch.Generator) -> Tensor:
     """Return indices in ascending order, index i about n times its probability."""
     n = len(probabilities)
     u = torch.rand((), generator=rng, dtype=torch.float64, device=probabilities.device)
