@@ -119,39 +119,42 @@ class SingleSiteKernel(PairwiseKernel):
     ) -> Tensor:
         """Update the units in order, all chains at once, with one matrix product a block.
 
-        A block's fields are computed from the values before the block, without the units inside
-        that change first; each of those is added when it has its new value.
+        A block's log-odds are computed from the values before the block, without the units inside
+        that change first; each of those is added when it has its new value. They are divided by
+        κ β, which does not move their sign.
         """
         machine, spin = self._machine(), self.units == "spin"
         h, a = (t.detach().cpu().numpy()[:, None] for t in (machine.h, self.reference))
         J, (pairs, earlier) = np.zeros((len(h), len(h)), h.dtype), _masks(len(h))
         J[pairs] = machine.couplings.detach().cpu().numpy()
         J += J.T.copy()
-        others = np.where(earlier, 0, J)
+        before = np.where(earlier, 0, J)  # acts on the values from before the block
+        within = np.where(earlier, J, np.eye(len(h), dtype=h.dtype))
         # β = 0 as 1e-30: dividing by it leaves the noise alone to decide, as it should
         b = np.maximum(torch.as_tensor(beta, dtype=x.dtype).cpu().numpy(), 1e-30)  # () or (chains,)
         bias = h + a * ((1 - b) / b).astype(h.dtype)  # (n, 1) or (n, chains)
         scale = (1 / ((2 if spin else 1) * b)).astype(h.dtype)
         values = np.array(x.detach().cpu().numpy().T, order="C")  # (n, chains): rows contiguous
-        ones, change = np.ones_like(values[0]), np.empty_like(values[0])
+        ones, log_odds = np.ones_like(values[0]), np.empty_like(values[0])
         seed = int(torch.randint(2**63 - 1, (), generator=rng, device=rng.device))
         numpy_rng = np.random.Generator(np.random.SFC64(seed))
         for start in range(0, len(values), _BLOCK):
             block = slice(start, start + _BLOCK)
-            unit, couplings = values[block], J[block, block]
-            uniform = numpy_rng.random(unit.shape, dtype=unit.dtype)
-            noise = self._noise(uniform, unit if spin else 2 * unit - 1)
+            unit = values[block]
+            noise = numpy_rng.random(unit.shape, dtype=unit.dtype)
+            noise = self._noise(noise, unit if spin else 2 * unit - 1)
             noise *= scale
             noise += bias[block]
-            excess = others[block] @ values
-            excess += noise
-            for k, (log_odds, new) in enumerate(zip(excess, unit, strict=True)):
-                if k:
-                    log_odds += np.dot(couplings[k, :k], unit[:k], out=change)
+            new = before[block] @ values
+            new += noise
+            for k, row in enumerate(within[block, block]):
+                # rows before k hold values already, row k what the others contribute to it
+                np.dot(row[: k + 1], new[: k + 1], out=log_odds)
                 if spin:
-                    np.copysign(ones, log_odds, out=new)
+                    np.copysign(ones, log_odds, out=new[k])
                 else:
-                    np.greater(log_odds, 0, out=new)
+                    np.greater(log_odds, 0, out=new[k])
+            values[block] = new
         return torch.from_numpy(values).T.to(x.device)
 
 

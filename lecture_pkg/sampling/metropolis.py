@@ -42,4 +42,6 @@ class Metropolis(SingleSiteKernel):
     @staticmethod
     def _noise(uniform: np.ndarray, side: np.ndarray) -> np.ndarray:
         """Flip where side · log-odds < -ln(1 - u): a push against the present value."""
-        return np.log(1 - uniform) * side
+        noise = np.log(1 - uniform)
+        noise *= side
+        return noise
