@@ -45,8 +45,9 @@ def sample_unit(
     Section 4: the upper value is taken where the uniform number is below its probability.
     """
     upper = (2 * field if units == "spin" else field).sigmoid()
-    drawn = torch.rand(field.shape, generator=rng, dtype=field.dtype, device=field.device) < upper
-    return drawn.to(field.dtype).mul_(2).sub_(1) if units == "spin" else drawn.to(field.dtype)
+    uniform = torch.rand(field.shape, generator=rng, dtype=field.dtype, device=field.device)
+    drawn = uniform.lt_(upper)  # one or zero in place of each uniform number
+    return drawn.mul_(2).sub_(1) if units == "spin" else drawn
 
 
 class RBM(nn.Module):
