@@ -32,3 +32,21 @@ def test_the_hidden_units_see_the_columns_of_the_couplings() -> None:
     enumerated = torch.exp(x @ square @ hidden.T + b @ x + hidden @ c).sum()
     torch.testing.assert_close(product([square[:, j] for j in range(3)]), enumerated)
     assert (product([square[j] for j in range(3)]) / enumerated - 1).abs() > 0.1
+
+
+@pytest.mark.erratum("4-text")
+def test_hidden_units_are_not_coupled_but_they_are_correlated() -> None:
+    W = torch.tensor([[0.9, 0.7]], dtype=torch.float64)  # one data unit, two hidden units
+    hidden = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=2)), dtype=W.dtype)
+    x = torch.tensor([[-1.0], [1.0]], dtype=W.dtype)
+    q = torch.exp(x @ W @ hidden.T)
+    q = q / q.sum()
+    product = hidden[:, 0] * hidden[:, 1]
+    mean = q.sum(0) @ hidden
+    correlation = q.sum(0) @ product - mean[0] * mean[1]
+    torch.testing.assert_close(correlation, torch.tanh(W).prod())
+    assert correlation > 0.4  # printed: there is none
+    for row in q:  # given x there is none, and that is what holds
+        row = row / row.sum()
+        mean = row @ hidden
+        assert (row @ product - mean[0] * mean[1]).abs() < 1e-15
