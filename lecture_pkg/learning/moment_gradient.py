@@ -15,23 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lecture_pkg._affine import affine
 from lecture_pkg.models.boltzmann import BoltzmannMachine
 from lecture_pkg.models.rbm import RBM
-
-# The float32 product of oneDNN, in torch for x86: where MKL takes its slow path (processors of
-# other makers), it is twice as fast on large matrices. Elsewhere torch.addmm does the same.
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-def affine(
-    x: Float[Tensor, "rows inputs"],
-    weight: Float[Tensor, "outputs inputs"],
-    bias: Float[Tensor, " outputs"] | None,
-) -> Float[Tensor, "rows outputs"]:
-    """Compute x weightᵀ + bias by the fastest product there is."""
-    if _ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
 
 
 def mean_hidden(model: RBM, x: Float[Tensor, "rows visible"]) -> Float[Tensor, "rows hidden"]:

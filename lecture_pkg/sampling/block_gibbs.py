@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lecture_pkg._affine import affine
 from lecture_pkg._checks import require_count
 from lecture_pkg._states import enumerate_states
 from lecture_pkg.models.rbm import RBM, log_sum_over_unit, mean_of_unit, sample_unit
@@ -78,7 +79,7 @@ class BlockGibbs:
         self, x: Float[Tensor, "chains visible"], beta: InverseTemperature = 1.0
     ) -> Float[Tensor, " chains"]:
         """Compute ∂F_β/∂β = aᵀx + E[E(x, z) | x, β]."""
-        field = torch.addmm(self.model.c, x, self.model.W)  # (chains, hidden)
+        field = affine(x, self.model.W.T, self.model.c)  # (chains, hidden)
         mean_z = mean_of_unit(as_column(beta, x) * field, self.units)
         return x @ (self.reference - self.model.b) - (mean_z * field).sum(-1)
 
@@ -90,7 +91,7 @@ class BlockGibbs:
         beta_next: InverseTemperature,
     ) -> Float[Tensor, " chains"]:
         """Compute F_β'(x) - F_β(x), with the hidden units summed out at both ends."""
-        field = torch.addmm(self.model.c, x, self.model.W)  # (chains, hidden)
+        field = affine(x, self.model.W.T, self.model.c)  # (chains, hidden)
         return self._work(x, field, as_column(beta, x), as_column(beta_next, x))
 
     @torch.no_grad()
@@ -104,7 +105,7 @@ class BlockGibbs:
     ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "chains visible"]]:
         """Compute `work` and draw a `sweep` at β', sharing the product of x and W."""
         b, b_next = as_column(beta, x), as_column(beta_next, x)
-        field = torch.addmm(self.model.c, x, self.model.W)  # (chains, hidden)
+        field = affine(x, self.model.W.T, self.model.c)  # (chains, hidden)
         z = sample_unit(b_next * field, self.units, rng=rng)
         x_next = sample_unit(self._visible_field(z, b_next), self.units, rng=rng)
         return self._work(x, field, b, b_next), x_next
@@ -130,8 +131,8 @@ class BlockGibbs:
         return driven - change.sum(-1)
 
     def _hidden_field(self, x: Tensor, beta: Tensor) -> Tensor:
-        return torch.addmm(self.model.c, x, self.model.W).mul_(beta)
+        return affine(x, self.model.W.T, self.model.c).mul_(beta)
 
     def _visible_field(self, z: Tensor, beta: Tensor) -> Tensor:
         alone = beta * self.model.b + (1 - beta) * self.reference
-        return (z @ self.model.W.T).mul_(beta).add_(alone)
+        return affine(z, self.model.W, None).mul_(beta).add_(alone)
