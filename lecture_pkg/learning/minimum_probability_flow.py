@@ -17,9 +17,9 @@ class MinimumProbabilityFlow:
 
     Args:
         data: the whole data set. With it, flips that lead to one of its states do not count, as
-            the derivation from the Kullback-Leibler divergence asks. Without it all flips count:
-            the objective is then convex in the parameters of a Boltzmann machine, and keeps its
-            minimum at the true parameters however densely the data cover the states.
+            the derivation from the Kullback-Leibler divergence asks. Without it all flips count,
+            so that the objective keeps its minimum at the true parameters however densely the
+            data cover the states. Either is convex in the parameters of a Boltzmann machine.
 
     Raises:
         TypeError: if `data` is not a tensor.
@@ -81,7 +81,7 @@ def flips_inside(
     changes by one of them; what is found is then compared unit by unit, so that no coincidence
     of sums counts.
     """
-    data = torch.unique(data.long(), dim=0)
+    data = data.long()  # with repetitions: sorting sums costs less than removing them
     rng = torch.Generator().manual_seed(0)
     n_units = data.shape[1]
     numbers = torch.randint(-(2**62), 2**62, (n_units,), generator=rng).to(x.device)

@@ -26,7 +26,9 @@ def autocorrelation_time(f: Float[Tensor, "steps *chains"]) -> Float[Tensor, ""]
     In this convention independent values have τ = 1, and n correlated ones are worth n / τ. Many
     physics texts call half of it τ_int. The sum stops by Geyer's initial monotone sequence:
     ρ_{2m} + ρ_{2m+1} is positive and decreasing in m for every reversible chain, hence the
-    estimate is cut where that fails. Without detailed balance the rule is cautious.
+    estimate is cut where that fails. Without detailed balance it is a rule of thumb: where the
+    correlation oscillates, what is cut off begins with negative terms, and τ comes out too large
+    rather than too small.
 
     Args:
         f: one value a step, shape (steps,), or of several chains, shape (steps, chains). The
