@@ -231,7 +231,8 @@ def _require_state(
     require_shape(level, shape, "initial.level")
     if level.dtype != torch.int64:
         raise TypeError(f"initial.level must hold int64 indices, but its dtype is {level.dtype}.")
-    if not torch.equal(level.sort(0).values, torch.arange(n_levels)[:, None].expand(shape)):
+    every_level = torch.arange(n_levels, device=level.device)[:, None].expand(shape)
+    if not torch.equal(level.sort(0).values, every_level):
         raise ValueError(
             "initial.level must hold every level of betas once in each column, one walker at "
             "each temperature, but it does not; pass the state of an earlier run unchanged."

@@ -18,7 +18,9 @@ class RoundTrips:
         mean_time: mean duration in sweeps of the completed ones; NaN where there is none. Trips
             that a short run cuts off are missing, and they are the long ones; `rate` is better.
         rate: round trips a sweep of one ladder, its walkers together: half the passages from end
-            to end, of both directions. Here trips that the run cuts off count for what is done.
+            to end, of both directions. Here trips that the run cuts off count for what is done,
+            but the passage that a walker is on as the run begins does not: nothing tells where it
+            came from. The run should be long against a trip.
         from_hot: at each level, the fraction of walkers that visited the hottest end more
             recently than the coldest, among those that have been at an end.
     """
