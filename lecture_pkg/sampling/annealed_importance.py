@@ -171,13 +171,18 @@ def _drive(
     x, work = state.x, state.work.clone()
     steps = tqdm(list(pairwise(betas.tolist())), disable=not progress)
     for beta, beta_next in steps:
-        if isinstance(kernel, BlockGibbs):  # one product with W serves the work and the sweep
-            done, x = kernel.work_and_sweep(x, beta, beta_next, rng=rng)
-        else:
-            done = kernel.work(x, beta, beta_next)
-            x = kernel.sweep(x, beta_next, rng=rng)
+        done, x = _work_and_sweep(kernel, x, beta, beta_next, rng=rng)
         work += done  # float64, whatever the kernel's dtype
         for _ in range(n_sweeps - 1):
             x = kernel.sweep(x, beta_next, rng=rng)
     passed = torch.cat([state.betas, betas[1:]])
     return AnnealedImportanceSampling(kind, passed, work, x, state.initial_log_partition)
+
+
+def _work_and_sweep(
+    kernel: Kernel, x: Tensor, beta: float, beta_next: float, *, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    if isinstance(kernel, BlockGibbs):  # the same, but one product with W serves both
+        return kernel.work_and_sweep(x, beta, beta_next, rng=rng)
+    work = kernel.work(x, beta, beta_next)
+    return work, kernel.sweep(x, beta_next, rng=rng)

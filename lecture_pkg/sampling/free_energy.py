@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from lecture_pkg._checks import require_finite, require_floating
 
@@ -75,7 +76,9 @@ def bennett_acceptance_ratio(
             time-reversed kernels: the kernels themselves where they keep detailed balance.
 
     Returns:
-        ΔF = F_T - F_0 and the asymptotic standard error, in float64.
+        ΔF = F_T - F_0 and the asymptotic standard error, in float64. The error is honest only where
+        the works of both directions overlap, W_F with -W_R; without overlap ΔF lies between them
+        and nothing says where.
 
     Raises:
         TypeError: if one of them is no floating-point tensor.
@@ -87,20 +90,26 @@ def bennett_acceptance_ratio(
     forward = _require_works(forward_work, "forward_work")
     reverse = _require_works(reverse_work, "reverse_work")
     ratio = math.log(len(forward) / len(reverse))
+
+    def log_terms(difference: Tensor) -> tuple[Tensor, Tensor]:
+        """The logarithms of the terms of both sums: the terms themselves may underflow."""
+        on_the_left = logsigmoid(difference - ratio - forward)
+        return on_the_left, logsigmoid(ratio - difference - reverse)
+
     ends = torch.cat([forward, -reverse])
-    # Beyond these ends the sums differ by a factor n at least, so the root lies between them.
+    # At these ends the terms of one sum are all one, to rounding, and those of the other e^-40.
     low, high = ends.min() - abs(ratio) - 40, ends.max() + abs(ratio) + 40
-    for _ in range(100):  # halves the interval below the rounding of float64
+    for _ in range(64):  # halves the interval below the rounding of float64
         middle = (low + high) / 2
-        surplus = (middle - ratio - forward).sigmoid().sum()
-        surplus = surplus - (ratio - middle - reverse).sigmoid().sum()
-        low, high = (low, middle) if surplus > 0 else (middle, high)
+        left, right = (terms.logsumexp(0) for terms in log_terms(middle))
+        low, high = (low, middle) if left > right else (middle, high)
     value = (low + high) / 2
-    variance = sum(
-        (f.square().mean() / f.mean().square() - 1) / len(f)
-        for f in ((value - ratio - forward).sigmoid(), (ratio - value - reverse).sigmoid())
+    # (⟨f²⟩/⟨f⟩² - 1)/n of each direction
+    left, right = (
+        (importance_sample_size(-terms).reciprocal() - 1 / len(terms)).clamp(min=0)
+        for terms in log_terms(value)
     )
-    return FreeEnergyDifference(value, torch.as_tensor(variance).sqrt())
+    return FreeEnergyDifference(value, (left + right).sqrt())
 
 
 def _require_works(work: Tensor, name: str) -> Tensor:

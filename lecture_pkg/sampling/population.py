@@ -27,9 +27,10 @@ class PopulationAnnealing:
         family: for each member the number of its ancestor at β = 0.
         log_partition: log Z at each β; the exponential is unbiased for Z.
         standard_error: errors of those, √((ρ - 1)/R), from the families; see `mean_square_family`.
-            They err on the large side, by up to a half where the steps in β are many and small:
-            the families count every rounding of a resampling as noise, though most of it cancels.
-            The exact error needs independent runs, see `jarzynski`.
+            They err on the large side, and more so the finer the steps and the better the sweeps
+            mix: the families count every rounding of a resampling as noise, and never forget a
+            common ancestor, though in log Z most of both cancels. The exact error needs independent
+            runs, see `jarzynski`.
         energy: mean of ∂F_β/∂β after the sweeps at each β.
         energy_error: errors of those, from the spread between families.
         mean_square_family: ρ at each β, the mean over the R initial members of the squared size of
@@ -74,8 +75,8 @@ def population_annealing(
     population is resampled in proportion to the weights; the kernel sweeps at β'.
 
     The population keeps its size, by systematic resampling: one uniform number decides for all, a
-    member whose expected number of copies is τ gets ⌊τ⌋ or ⌈τ⌉ of them, τ on average. No scheme of
-    independent draws copies with less noise.
+    member whose expected number of copies is τ gets ⌊τ⌋ or ⌈τ⌉ of them, τ on average. No whole
+    number with the mean τ varies less.
 
     Args:
         kernel: moves the chains at fixed β, and measures the work of changing it.

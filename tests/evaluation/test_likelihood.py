@@ -95,17 +95,23 @@ def test_interval_holds_the_truth_in_most_of_many_runs(monkeypatch):
 
 def test_trusted_samples_are_used_for_the_reverse_run(monkeypatch):
     monkeypatch.setattr(likelihood, "_EXACT_UNITS", 0)
-    # Two peaks that chains do not cross: samples of one alone hide the other's half of Z.
+    # Two peaks that chains do not cross, in a ratio of nine to one.
     W = torch.full((8, 1), 3.0, dtype=torch.float64)
-    peaks = RBM.from_parameters(W, torch.zeros(8).double(), torch.zeros(1).double(), "spin")
+    b = torch.full((8,), math.log(9) / 16, dtype=torch.float64)
+    peaks = RBM.from_parameters(W, b, torch.zeros(1).double(), "spin")
     x = torch.ones(2, 8, dtype=torch.float64)
     truth = exact_log_likelihood(peaks, x)
     rng = torch.Generator().manual_seed(55)
-    one_peak = torch.ones(400, 8, dtype=torch.float64)
-    both_peaks = one_peak * torch.tensor([1.0, -1.0]).double().repeat(200)[:, None]
-    found = score(peaks, x, samples=both_peaks, n_temperatures=400, n_chains=400, rng=rng)
+    sign = torch.ones(400, dtype=torch.float64)
+    sign[:40] = -1
+    both, small = sign[:, None].expand(400, 8).clone(), -torch.ones(400, 8, dtype=torch.float64)
+    found = score(peaks, x, samples=both, n_temperatures=400, n_chains=400, rng=rng)
     assert abs(found.value - truth) < 5 * found.standard_error
     assert found.lower - 3 * found.standard_error < truth
+    # From the small peak alone the reverse run takes Z for smaller than it is: forwards more
+    # chains arrive there than belong there. Then the lower end is above the truth.
+    misled = score(peaks, x, samples=small, n_temperatures=400, n_chains=400, rng=rng)
+    assert misled.lower > truth + 0.2
 
 
 def test_a_boltzmann_machine_beyond_enumeration():

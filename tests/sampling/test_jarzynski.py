@@ -256,6 +256,21 @@ def test_bennett_on_gaussian_works_of_unequal_numbers(rng):
     assert values.std() < one_way.std()
 
 
+def test_bennett_where_the_works_do_not_overlap():
+    # Every term of both sums underflows; by symmetry the difference is in the middle.
+    spread = torch.linspace(-1, 1, 51, dtype=torch.float64)
+    found = bennett_acceptance_ratio(2000 + spread, 1000 + spread)
+    assert float(found.value) == pytest.approx(500, abs=1e-9)
+    assert bool(torch.isfinite(found.standard_error))
+
+
+def test_bennett_of_works_that_do_not_vary_is_exact():
+    same = torch.full((5,), 1.25, dtype=torch.float64)
+    found = bennett_acceptance_ratio(same, -same[:3])
+    assert float(found.value) == pytest.approx(1.25, abs=1e-12)
+    assert float(found.standard_error) == pytest.approx(0, abs=1e-7)
+
+
 def test_sample_size_counts_equal_weights():
     assert float(importance_sample_size(torch.full((7,), 800.0))) == pytest.approx(7)
     lone = torch.tensor([-1000.0, 0.0, 0.0])
