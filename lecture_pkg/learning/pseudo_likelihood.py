@@ -27,4 +27,4 @@ class PseudoLikelihood:
             TypeError: if `x` is not a tensor, or the model is of another kind.
             ValueError: if `x` is empty, does not fit the model, or is outside its units.
         """
-        return write_gradient(model, x, lambda D: (softplus(D), D.sigmoid()))
+        return write_gradient(model, x, lambda D: (softplus(D, threshold=40), D.sigmoid()))
