@@ -135,7 +135,10 @@ class PackedLattice:
     def exchange(
         self, spins: np.ndarray, first: int, accept: np.ndarray, order: np.ndarray
     ) -> None:
-        """Exchange in place the accepted lanes (pairs, lanes) of groups first, first + 1, ..."""
+        """Exchange in place the accepted lanes (pairs, lanes) of groups first, first + 1, ...
+
+        The same as places, `order`, is what `ByteLattice` works with.
+        """
         if not len(accept):
             return  # every other round between two groups
         mask = self._pack_lanes(accept[:, None]).reshape(len(accept), -1, 1)

@@ -91,4 +91,4 @@ class PairwiseKernel:
 
 def flipped_index(n: int, site: int) -> Tensor:
     """Return, for every state of n units, the index of the state that differs in one unit."""
-    return torch.arange(2**n) ^ 1 << n - 1 - site
+    return torch.arange(2**n) ^ (1 << (n - 1 - site))

@@ -27,9 +27,10 @@ from lecture_pkg._checks import (
 from lecture_pkg._states import enumerate_states
 from lecture_pkg.models.lattice import IsingLattice
 from lecture_pkg.sampling._ladder import require_betas
+from lecture_pkg.sampling._pairwise import flipped_index
 from lecture_pkg.sampling.kernel import InverseTemperature
 
-LARGEST_MATRIX = 12  # spins of a transition matrix
+_LARGEST_MATRIX = 12  # spins of a transition matrix
 _LONG_ROW = 32  # below, one gather is faster than operations on short rows
 
 
@@ -194,8 +195,19 @@ class LatticeKernel:
         *,
         rng: torch.Generator,
     ) -> Float[Tensor, "chains n"]:
-        """Update every spin once, first one colour, then the other."""
+        """Update every spin once, first one colour, then the other.
+
+        Raises:
+            TypeError: if x is not of the lattice's dtype.
+            ValueError: if x does not fit the lattice, or beta is negative, not finite, or neither
+                one number nor one for each chain.
+        """
         betas = torch.as_tensor(beta, dtype=torch.float64).reshape(1, -1)
+        if betas.shape[1] not in (1, len(x)) or not bool(((betas >= 0) & betas.isfinite()).all()):
+            raise ValueError(
+                "beta must be one inverse temperature, or one for each chain, none of them "
+                f"negative or infinite, but for {len(x)} chains it is {beta}."
+            )
         return self._run(x, betas, rng)
 
     @torch.no_grad()
@@ -248,9 +260,9 @@ class LatticeKernel:
         updating them at once.
         """
         n = self.n_units
-        if n > LARGEST_MATRIX:
+        if n > _LARGEST_MATRIX:
             raise ValueError(
-                f"the matrix of {n} spins would have 4^{n} entries; at most {LARGEST_MATRIX} "
+                f"the matrix of {n} spins would have 4^{n} entries; at most {_LARGEST_MATRIX} "
                 "spins are supported, for example a lattice of 2 x 4."
             )
         states = enumerate_states(0, 2**n, n, self.units)
@@ -260,7 +272,7 @@ class LatticeKernel:
         )
         energy = model.energy(states)
         for site in (int(s) for sites in self.colours.sites for s in sites):
-            flipped = torch.arange(2**n) ^ (1 << (n - 1 - site))
+            flipped = flipped_index(n, site)
             flip = self._flip_probability(energy[flipped] - energy, beta)[:, None]
             w = (1 - flip) * w + (flip * w)[flipped]
         return w

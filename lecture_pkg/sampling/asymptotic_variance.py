@@ -1,7 +1,7 @@
 """The variance of long averages along a chain, exactly, from its transition matrix."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lecture_pkg._checks import (
@@ -33,8 +33,8 @@ def asymptotic_variance(
 
     Raises:
         TypeError: if an argument is no floating-point tensor, or the dtypes differ.
-        ValueError: if the shapes do not fit, columns or probabilities do not sum to one, or the
-            distribution is not stationary.
+        ValueError: if the shapes do not fit, columns or probabilities do not sum to one, the
+            distribution is not stationary, or the chain is not irreducible.
     """
     named = {"matrix": matrix, "probabilities": probabilities, "f": f}
     for name, value in named.items():
@@ -52,8 +52,24 @@ def asymptotic_variance(
             f"probabilities must be stationary, but a step of the chain moves them by {drift:.3g};"
             " give the distribution that the matrix leaves as it is."
         )
+    if not (_reaches_all(matrix > 0) and _reaches_all(matrix.T > 0)):
+        raise ValueError(
+            "matrix must be irreducible, but some states cannot be reached from others: the mean "
+            "over a long chain depends on where it starts, and has no single variance."
+        )
     f = f - probabilities @ f
     # the term with `probabilities` takes the constants, on which 1 - wᵀ vanishes
     system = torch.eye(n, dtype=f.dtype, device=f.device) - matrix.T + probabilities
     g = torch.linalg.solve(system, f)
     return 2 * (probabilities * f) @ g - (probabilities * f) @ f
+
+
+def _reaches_all(moves: Bool[Tensor, "to source"]) -> bool:
+    """Say whether moves lead from the first state to every other, at last."""
+    reached = torch.zeros(len(moves), dtype=torch.bool, device=moves.device)
+    reached[0] = True
+    new = reached
+    while bool(new.any()):
+        new = moves[:, new].any(1) & ~reached
+        reached = reached | new
+    return bool(reached.all())

@@ -5,8 +5,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lecture_pkg._states import enumerate_states
-from lecture_pkg.models.boltzmann import BoltzmannMachine
-from lecture_pkg.models.rbm import RBM
 from lecture_pkg.sampling._pairwise import PairwiseKernel
 from lecture_pkg.sampling.kernel import InverseTemperature, as_column
 
@@ -39,11 +37,6 @@ class SuwaTodo(PairwiseKernel):
 
     Reference: Suwa and Todo (2010).
     """
-
-    def __init__(
-        self, model: BoltzmannMachine | RBM, *, reference: Float[Tensor, " n"] | None = None
-    ):
-        super().__init__(model, reference=reference)
 
     @torch.no_grad()
     def sweep(

@@ -40,12 +40,25 @@ def test_independent_draws_have_the_variance_itself_and_two_states_a_closed_form
     assert abs(float(got) - exact) < 1e-13
 
 
+def test_a_chain_with_a_period_has_one_too() -> None:
+    n, f = 5, torch.tensor([1.0, 0.0, 2.0, -1.0, 0.5]).double()
+    cycle = torch.eye(n).double().roll(1, 0)  # whole rounds have the exact mean
+    uniform = torch.full((n,), 1 / n, dtype=torch.float64)
+    assert abs(float(asymptotic_variance(cycle, uniform, f))) < 1e-14
+
+
 @pytest.mark.bad_input
 def test_bad_input_is_refused() -> None:
     w = torch.tensor([[0.5, 0.25], [0.5, 0.75]], dtype=torch.float64)
     p, f = torch.tensor([1.0, 2.0]).double() / 3, torch.tensor([0.0, 1.0]).double()
     with pytest.raises(ValueError, match="must be stationary"):
         asymptotic_variance(w, torch.tensor([0.5, 0.5]).double(), f)
+    halves = torch.block_diag(w, w)  # two chains side by side
+    with pytest.raises(ValueError, match="must be irreducible"):
+        asymptotic_variance(halves, torch.cat([p, p]) / 2, torch.arange(4).double())
+    absorbing = torch.tensor([[1.0, 0.5], [0.0, 0.5]]).double()
+    with pytest.raises(ValueError, match="must be irreducible"):
+        asymptotic_variance(absorbing, torch.tensor([1.0, 0.0]).double(), f)
     with pytest.raises(ValueError, match="must sum to one"):
         asymptotic_variance(w.T, p, f)
     with pytest.raises(ValueError, match=r"f must have shape \(2\)"):

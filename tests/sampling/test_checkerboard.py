@@ -1,11 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from lecture_pkg._states import enumerate_states
 from lecture_pkg.models import BoltzmannMachine
 from lecture_pkg.models.lattice import IsingLattice, edwards_anderson
+from lecture_pkg.sampling._two_colours import TwoColours
 from lecture_pkg.sampling.checkerboard import Checkerboard
 
 RULES = ("metropolis", "heat_bath")
@@ -69,6 +71,21 @@ def test_matrix_is_stochastic_and_leaves_the_path_invariant(rule, beta, shape, r
         w.sum(0), torch.ones(len(w), dtype=torch.float64), rtol=0, atol=1e-12
     )
     torch.testing.assert_close(w @ q, q, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (6, 8), (2, 64), (4, 70)])  # short rows, long rows
+def test_four_neighbours_make_up_the_local_field(shape, rng):
+    lattice = glass(*shape, rng)
+    colours = TwoColours(shape)
+    x = 2 * torch.randint(2, (3, lattice.n_units), generator=rng).double() - 1
+    fields = (x @ lattice.to_boltzmann_machine().J.detach()).numpy()
+    spins, bonds = colours.split(x.numpy()), colours.bonds(lattice)
+    assert (colours.join(spins) == x.numpy()).all()
+    for colour in (0, 1):
+        out = np.empty((4, *spins[colour].shape))
+        terms = colours.combine(np.multiply, spins[1 - colour], bonds[colour], colour, out=out)
+        here = fields[:, colours.sites[colour]]
+        np.testing.assert_allclose(terms.sum(0), here, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -202,6 +219,10 @@ def test_bad_input_is_refused(rng):
         kernel.transition_matrix()
     with pytest.raises(ValueError, match="x must have shape"):
         kernel.sweep(torch.ones(3, 5), rng=rng)
+    with pytest.raises(ValueError, match="none of them negative"):
+        kernel.sweep(torch.ones(3, 16), -0.5, rng=rng)
+    with pytest.raises(ValueError, match="one for each chain"):
+        kernel.sweep(torch.ones(3, 16), torch.ones(2), rng=rng)
     with pytest.raises(TypeError, match="one dtype"):
         kernel.sweep(torch.ones(3, 16, dtype=torch.float64), rng=rng)
     with pytest.raises(ValueError, match="2 \\* x - 1"):
