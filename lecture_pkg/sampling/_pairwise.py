@@ -84,9 +84,13 @@ class PairwiseKernel:
         energy = -(x @ machine.h.double() + ((x @ machine.J.double()) * x).sum(-1) / 2)
         return (1 - beta) * (x @ self.reference.double()) - beta * energy
 
-    def _require_chains(self, x: Tensor) -> None:
+    def _require_chains(self, x: Tensor, beta: InverseTemperature) -> None:
         require_shape(x, (None, self.n_units), "x")
         require_same_dtype(x=x, model=self.reference)
+        if bool((torch.as_tensor(beta) < 0).any()):
+            raise ValueError(
+                "beta must not be negative; turn the signs of the couplings and fields instead."
+            )
 
 
 def flipped_index(n: int, site: int) -> Tensor:

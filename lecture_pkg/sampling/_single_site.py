@@ -59,7 +59,7 @@ class SingleSiteKernel(PairwiseKernel):
         rng: torch.Generator,
     ) -> Float[Tensor, "chains n"]:
         """Make n updates a chain: of every unit in order, or of units that each chain draws."""
-        self._require_chains(x)
+        self._require_chains(x, beta)
         if self.scan == "sequential":
             # products this small lose on several threads, and badly where cores are shared
             with _numpy_threads().limit(limits=1, user_api="blas"):

@@ -47,7 +47,7 @@ class SuwaTodo(PairwiseKernel):
         rng: torch.Generator,
     ) -> Float[Tensor, "chains n"]:
         """Update the pairs in order."""
-        self._require_chains(x)
+        self._require_chains(x, beta)
         machine, b = self._machine(), as_column(beta, x)
         J, h, a = machine.J, machine.h, self.reference
         x = x.clone()

@@ -324,6 +324,8 @@ def test_bad_input_is_refused(kind, rng):
         kernel.sweep(torch.ones(2, 3, dtype=torch.float32), rng=rng)
     with pytest.raises(ValueError, match=r"x must have shape \(\*, 3\)"):
         kernel.sweep(torch.ones(2, 4, dtype=torch.float64), rng=rng)
+    with pytest.raises(ValueError, match="beta must not be negative"):
+        kernel.sweep(torch.ones(2, 3, dtype=torch.float64), torch.tensor([0.5, -1]), rng=rng)
     with pytest.raises(ValueError, match="at most 13 units"):
         kind(machine(14, "spin", rng)).transition_matrix()
 
