@@ -32,7 +32,7 @@ def log_sum_over_unit(field: Float[Tensor, "*shape"], units: str) -> Float[Tenso
 def mean_of_unit(field: Float[Tensor, "*shape"], units: str) -> Float[Tensor, "*shape"]:
     """Compute the mean of a unit in a field: tanh for spins, the sigmoid for binary units.
 
-    Section 4. It is the derivative of `log_sum_over_unit`.
+    Section 4. The average over the unit's two values, weighted by exp(u · field).
     """
     return field.tanh() if units == "spin" else field.sigmoid()
 
