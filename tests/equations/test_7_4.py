@@ -42,7 +42,7 @@ def p_after(theta: tuple[Tensor, ...], k: int, units: str) -> Tensor:
 
 
 def direction(theta: tuple[Tensor, ...], k: int, units: str) -> list[Tensor]:
-    """g_k of W, b, c; also with k = None for the model in place of p_k."""
+    """g_k of W, b, c, by (7.401)."""
     x, z = configurations(NV, units), configurations(NH, units)
     q = joint(theta, units)
     mean_z = (q / q.sum(1, keepdim=True)) @ z
