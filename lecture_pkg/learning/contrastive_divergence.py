@@ -25,7 +25,7 @@ from lecture_pkg.sampling.heat_bath import HeatBath
 class ContrastiveDivergence:
     """The CD-k gradient; for `lecture_pkg.learning.fit`.
 
-    Equation (7.401), section 7.4. Chains start at the data, make k sweeps, and stand in for the
+    Equation (7.25), section 7.4. Chains start at the data, make k sweeps, and stand in for the
     model:
 
         gradient = average of the statistics over the chains - their average over the data

@@ -11,7 +11,7 @@ from lecture_pkg.learning.single_flips import change_of_flip, write_gradient
 class MinimumProbabilityFlow:
     """Gradient of the rate at which probability leaves the data; for `lecture_pkg.learning.fit`.
 
-    Equations (7.104), (7.105), (7.107), section 7.1: single flips with the detailed-balance rates
+    Equations (7.6), (7.7), (7.9), section 7.1: single flips with the detailed-balance rates
     w(x'|x) = exp((F(x) - F(x')) / 2), of a `BoltzmannMachine` or the visible units of an `RBM`.
     Reference: Sohl-Dickstein, Battaglino and DeWeese, Phys. Rev. Lett. 107 (2011) 220601.
 

@@ -11,7 +11,7 @@ from lecture_pkg.learning.single_flips import write_gradient
 class PseudoLikelihood:
     """Gradient of minus the log pseudo-likelihood; for `lecture_pkg.learning.fit`.
 
-    Equation (7.108), section 7.1: the mean over the data of -Σ_k ln q(x_k | x_l, l ≠ k), for a
+    Equation (7.10), section 7.1: the mean over the data of -Σ_k ln q(x_k | x_l, l ≠ k), for a
     `BoltzmannMachine` or the visible units of an `RBM`. Reference: Besag, The Statistician 24
     (1975) 179.
     """

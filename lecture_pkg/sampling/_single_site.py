@@ -80,7 +80,7 @@ class SingleSiteKernel(PairwiseKernel):
     ) -> Float[Tensor, "chains n"]:
         """Propose to change one unit of every chain, and accept by `flip_probability`.
 
-        Equation (5.204), section 5.2: the proposal is the same in both directions, and what is
+        Equation (5.16), section 5.2: the proposal is the same in both directions, and what is
         not accepted stays.
         """
         machine = self._machine()
@@ -100,7 +100,7 @@ class SingleSiteKernel(PairwiseKernel):
     def transition_matrix(self, beta: float = 1.0) -> Float[Tensor, "states states"]:
         """Compute w(x|x') of one sweep exactly.
 
-        Equation (5.207), section 5.2: with w_i for the update of unit i it is w_n ⋯ w_2 w_1 in
+        Equation (5.19), section 5.2: with w_i for the update of unit i it is w_n ⋯ w_2 w_1 in
         sequence, and the n-th power of their mean at random.
         """
         n, log_weights = self.n_units, self._log_weights(beta)

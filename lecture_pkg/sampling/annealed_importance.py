@@ -74,7 +74,7 @@ def annealed_importance_sampling(
 ) -> AnnealedImportanceSampling:
     """Drive exact samples of q_0 up the ladder and record the work, which gives log Z.
 
-    Equations (6.101), (6.103), (6.108), section 6.1. At each step the parameter moves first and
+    Equations (6.8), (6.10), (6.15), section 6.1. At each step the parameter moves first and
     the chains follow: the work is taken at fixed x, then the kernel sweeps at the new β. Only
     balance is asked of the kernel. Reference: Jarzynski (1997), Neal (2001).
 
@@ -114,7 +114,7 @@ def reverse_annealed_importance_sampling(
 ) -> AnnealedImportanceSampling:
     """Drive samples of the cold end down the ladder, which bounds log Z from above on average.
 
-    Equations (6.103), (6.108), section 6.1, with the roles of the ends exchanged: the mean of
+    Equations (6.10), (6.15), section 6.1, with the roles of the ends exchanged: the mean of
     exp(-W) is unbiased for Z_0/Z_T, if the samples at the start are exact. Reference: Burda,
     Grosse and Salakhutdinov (2015).
 

@@ -46,7 +46,7 @@ def simulated_annealing(
 ) -> Annealing:
     """Sweep at each inverse temperature of the schedule in turn, every chain by itself.
 
-    Equation (5.405), section 5.4. At fixed β the kernel leaves q_β invariant; the slower β grows,
+    Equation (5.31), section 5.4. At fixed β the kernel leaves q_β invariant; the slower β grows,
     the less the chains lag behind. Reference: Kirkpatrick, Gelatt and Vecchi (1983).
 
     Args:

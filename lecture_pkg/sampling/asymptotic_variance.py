@@ -19,7 +19,7 @@ def asymptotic_variance(
 ) -> Float[Tensor, ""]:
     """Compute the limit of T · Var of the mean of f over T steps of a chain.
 
-    Equation (5.302), section 5.3: with g from the Poisson equation, (1 - wᵀ) g = f - ⟨f⟩, it is
+    Equation (5.21), section 5.3: with g from the Poisson equation, (1 - wᵀ) g = f - ⟨f⟩, it is
     2⟨(f - ⟨f⟩) g⟩ - Var f. Divided by Var f it is the autocorrelation time 1 + 2 Σ_t ρ_t.
 
     Args:

@@ -19,7 +19,7 @@ _SMALLEST_EFFECTIVE_SIZE = 20  # a walk that never comes back still seems to be 
 def autocorrelation_time(f: Float[Tensor, "steps *chains"]) -> Float[Tensor, ""]:
     """Estimate the integrated autocorrelation time τ, in sweeps (in rows of f, to be exact).
 
-    Equation (5.005), section 5, with the autocorrelation ρ_t of the values at distance t:
+    Equation (5.5), section 5, with the autocorrelation ρ_t of the values at distance t:
 
         τ = 1 + 2 Σ_{t≥1} ρ_t
 
@@ -66,7 +66,7 @@ def autocorrelation_time(f: Float[Tensor, "steps *chains"]) -> Float[Tensor, ""]
 def effective_sample_size(f: Float[Tensor, "steps *chains"]) -> Float[Tensor, ""]:
     """Estimate how many independent draws give the mean of f as precisely: values / τ.
 
-    Equation (5.006), section 5. Arguments and errors are those of `autocorrelation_time`.
+    Equation (5.6), section 5. Arguments and errors are those of `autocorrelation_time`.
     """
     tau = autocorrelation_time(f)
     return f.numel() / tau
@@ -75,7 +75,7 @@ def effective_sample_size(f: Float[Tensor, "steps *chains"]) -> Float[Tensor, ""
 def standard_error(f: Float[Tensor, "steps *chains"]) -> Float[Tensor, ""]:
     """Estimate the standard error of the mean of f, with the correlation taken into account.
 
-    Equation (5.006), section 5: the square root of τ · variance / values. It holds for chains
+    Equation (5.6), section 5: the square root of τ · variance / values. It holds for chains
     that have reached the stationary distribution; drop the burn-in first.
     Arguments and errors are those of `autocorrelation_time`.
     """

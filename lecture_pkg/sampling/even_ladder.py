@@ -61,7 +61,7 @@ def even_acceptance_ladder(
 ) -> EvenLadder:
     """Place temperatures so that all neighbours exchange equally often, by pilot runs.
 
-    Equations (6.004), (6.005), section 6. If energies were Gaussian, the acceptance between β and
+    Equations (6.4), (6.5), section 6. If energies were Gaussian, the acceptance between β and
     β' would be erfc(½ ∫ σ_E dβ), so that d = erfinv(1 - acceptance) adds up along the ladder. Each
     pilot run measures d between neighbours and moves the temperatures to equal shares of the sum;
     a ladder that stays where it is has even acceptance, Gaussian or not. Every run is twice as

@@ -74,7 +74,7 @@ def exchange_monte_carlo(
 ) -> Exchange:
     """Draw from the product of the distributions q_β over a ladder of temperatures.
 
-    Equations (6.001), (6.002), (6.003), section 6. After each sweep at its own β every walker
+    Equations (6.1), (6.2), (6.3), section 6. After each sweep at its own β every walker
     meets a neighbour on the ladder, in the pairs (0,1), (2,3), ... and (1,2), (3,4), ... by turns,
     and they exchange their temperatures with probability min{1, exp(-Δ)},
 
@@ -176,7 +176,7 @@ def exchange_probability(
 ) -> Float[Tensor, "pairs replicas"]:
     """Compute min{1, exp(-Δ)} for the pairs (first, first + 1), (first + 2, first + 3), ...
 
-    Equation (6.003), section 6. With hidden units the work of the marginal free energy is due,
+    Equation (6.3), section 6. With hidden units the work of the marginal free energy is due,
     not (β' - β) times the free energy at β = 1.
     """
     levels = torch.arange(len(betas), device=level.device)

@@ -21,7 +21,7 @@ class FreeEnergyDifference(NamedTuple):
 def jarzynski(work: Float[Tensor, " chains"]) -> FreeEnergyDifference:
     """Estimate ΔF = -ln ⟨exp(-W)⟩ from the works of independent chains.
 
-    Equation (6.103), section 6.1. The mean of exp(-W) is unbiased for Z_T/Z_0, hence by Jensen's
+    Equation (6.10), section 6.1. The mean of exp(-W) is unbiased for Z_T/Z_0, hence by Jensen's
     inequality the estimate of ΔF is too large on average. The error is that of the delta method,
     √(Var(exp(-W))/n) / ⟨exp(-W)⟩; it is honest only where no single chain dominates the mean, that
     is where `importance_sample_size` is tens at least.
@@ -50,7 +50,7 @@ def jarzynski(work: Float[Tensor, " chains"]) -> FreeEnergyDifference:
 def importance_sample_size(work: Float[Tensor, " chains"]) -> Float[Tensor, ""]:
     """Compute (Σ w)² / Σ w² of the weights w = exp(-W): how many equal chains they are worth.
 
-    Equation (6.107), section 6.1. It lies between 1 and the number of chains. Arguments and errors
+    Equation (6.14), section 6.1. It lies between 1 and the number of chains. Arguments and errors
     are those of `jarzynski`.
     """
     log_weights = -_require_works(work, "work")
@@ -62,7 +62,7 @@ def bennett_acceptance_ratio(
 ) -> FreeEnergyDifference:
     """Estimate ΔF from the works of both directions, with the smallest variance they allow.
 
-    Equation (6.105), section 6.1. By Crooks' relation P_F(W) = P_R(-W) exp(W - ΔF), any function f
+    Equation (6.12), section 6.1. By Crooks' relation P_F(W) = P_R(-W) exp(W - ΔF), any function f
     of the forward work has ⟨f(W)⟩_F = ⟨f(W) exp(W - ΔF)⟩_R at W = -W_R. Bennett's f leads to the
     equation in ΔF, with M = ln(n_F/n_R),
 

@@ -10,7 +10,7 @@ from lecture_pkg.sampling._single_site import SingleSiteKernel
 class HeatBath(SingleSiteKernel):
     """Every update draws one unit from q_β(x_i | the others); see `Kernel`.
 
-    Equations (7.203), (7.205), section 7.2. The value drawn does not depend on the present one.
+    Equations (7.13), (7.15), section 7.2. The value drawn does not depend on the present one.
     Every update satisfies detailed balance. With scan="random" so does the sweep; with
     scan="sequential" the sweep keeps the distribution, but not detailed balance.
 
@@ -30,7 +30,7 @@ class HeatBath(SingleSiteKernel):
 
     @staticmethod
     def flip_probability(log_ratio: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Compute the share of the flipped state. Equation (7.206), section 7.2."""
+        """Compute the share of the flipped state. Equation (7.16), section 7.2."""
         return log_ratio.sigmoid()
 
     @staticmethod

@@ -23,7 +23,7 @@ def tempering_weights(
 ) -> Float[Tensor, " temperatures"]:
     """Integrate the mean energy over β by the trapezoid rule: g_k ≈ -ln Z(β_k) + ln Z(β_0).
 
-    Equation (5.505), section 5.5. Each step errs by (β_{k+1} - β_k)³/12 times the second
+    Equation (5.39), section 5.5. Each step errs by (β_{k+1} - β_k)³/12 times the second
     derivative of ⟨E⟩_β somewhere between, and what the mean energies err by adds to that.
 
     Args:
@@ -78,7 +78,7 @@ def adapt_tempering_weights(
 ) -> WeightAdaptation:
     """Learn g by stochastic approximation: levels visited too often lose weight.
 
-    Equation (5.508), section 5.5. After sweep t, with p_k the fraction of chains at level k of K,
+    Equation (5.42), section 5.5. After sweep t, with p_k the fraction of chains at level k of K,
 
         g_k ← g_k - γ_t K (p_k - 1/K),   γ_t = min(1/K, t^-0.6) at first, then about 1/t.
 

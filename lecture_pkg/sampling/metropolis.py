@@ -11,7 +11,7 @@ from lecture_pkg.sampling._single_site import SingleSiteKernel
 class Metropolis(SingleSiteKernel):
     """Single flips accepted with probability min(1, exp(-ΔE)); see `Kernel`.
 
-    Equation (5.206), section 5.2. Every update satisfies detailed balance. With scan="random" so
+    Equation (5.18), section 5.2. Every update satisfies detailed balance. With scan="random" so
     does the sweep; with scan="sequential" the sweep keeps the distribution, but not detailed
     balance, because the updates of different units do not commute.
 
@@ -36,7 +36,7 @@ class Metropolis(SingleSiteKernel):
 
     @staticmethod
     def flip_probability(log_ratio: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Compute min(1, exp(log_ratio)), where log_ratio = -ΔE. Equation (5.206), section 5.2."""
+        """Compute min(1, exp(log_ratio)), where log_ratio = -ΔE. Equation (5.18), section 5.2."""
         return torch.exp(log_ratio.clamp(max=0))
 
     @staticmethod

@@ -70,7 +70,7 @@ def population_annealing(
 ) -> PopulationAnnealing:
     """Reweight, resample and sweep a population from temperature to temperature.
 
-    Equations (6.201)-(6.204), section 6.2. At each step from β to β' every member gets the weight
+    Equations (6.16)-(6.19), section 6.2. At each step from β to β' every member gets the weight
     exp(-W), W the work of the step at fixed x; the mean weight is the factor by which Z grows; the
     population is resampled in proportion to the weights; the kernel sweeps at β'.
 

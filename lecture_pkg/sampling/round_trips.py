@@ -36,7 +36,7 @@ def round_trips(level: Int[Tensor, "sweeps temperatures replicas"]) -> RoundTrip
 
     Section 6. Each brings a state to the cold end that was remade at the hot one. The first trip
     starts when the walker is at the coldest level for the first time, the next where one ends.
-    Equation (6.006) is what the rate would be if the energies forgot the past between exchanges.
+    Equation (6.6) is what the rate would be if the energies forgot the past between exchanges.
 
     Args:
         level: the level of every walker after every sweep, as `exchange_monte_carlo` records it.

@@ -12,7 +12,7 @@ from lecture_pkg.sampling.kernel import InverseTemperature, as_column
 class SuwaTodo(PairwiseKernel):
     """Pairs of units (0, 1), (2, 3), ... take their four joint states by rotation; see `Kernel`.
 
-    Equation (5.305), section 5.3. Given all other units, the joint states of a pair lie as arcs,
+    Equation (5.24), section 5.3. Given all other units, the joint states of a pair lie as arcs,
     as long as their weights, on a circle. A uniform point of the present state's arc is moved on
     by the longest arc, and the state it arrives in is the next. The rotation keeps uniform points
     uniform, which is balance; and it leads from i to j more often than from j to i.
@@ -86,7 +86,7 @@ def rotate(
 ) -> Int[Tensor, " chains"]:
     """Draw the next state of every chain: rotate the circle of arcs by its longest arc.
 
-    Equation (5.305), section 5.3. Cut open where the longest arc begins, the circle is a line on
+    Equation (5.24), section 5.3. Cut open where the longest arc begins, the circle is a line on
     which the point of the present state, a share u of its arc before its end, moves on by the
     longest arc. Lengths are counted from the end of the line, in float64: there the sums of small
     arcs stay exact, so that no state is too improbable to be left.
@@ -111,7 +111,7 @@ def rotate(
 def landfill_matrix(weights: Float[Tensor, "*batch states"]) -> Float[Tensor, "*batch to source"]:
     """Compute the transition matrix of the rotation: which share of each arc lands in which arc.
 
-    Equations (5.305), (5.306), section 5.3.
+    Equations (5.24), (5.25), section 5.3.
 
     Args:
         weights: probabilities of the states, in the order in which they lie on the circle.

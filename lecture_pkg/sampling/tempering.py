@@ -71,7 +71,7 @@ def simulated_tempering(
 ) -> Tempering:
     """Draw from the joint distribution P(x, β_k) ∝ exp(-F_k(x) + g_k).
 
-    Equations (5.501), (5.506), section 5.5. After each sweep at its own β a chain proposes the
+    Equations (5.35), (5.40), section 5.5. After each sweep at its own β a chain proposes the
     level above or below with probability ½ each and accepts with
     min{1, exp(-(F_j(x) - F_k(x)) + g_j - g_k)}; a proposal beyond an end of the ladder is refused,
     which keeps the proposal symmetric. At each β the samples are those of q_β whatever g is; g

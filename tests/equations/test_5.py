@@ -23,7 +23,7 @@ def all_samples(n: int) -> tuple[np.ndarray, np.ndarray]:
     return index, P[index].prod(1)
 
 
-@pytest.mark.equation("5.001")
+@pytest.mark.equation("5.1")
 def test_the_mean_of_samples_has_the_right_expectation() -> None:
     exact = P @ F
     for n in (1, 2, 4):
@@ -32,7 +32,7 @@ def test_the_mean_of_samples_has_the_right_expectation() -> None:
         assert weight @ F[index].mean(1) == pytest.approx(exact, abs=1e-12)
 
 
-@pytest.mark.equation("5.002")
+@pytest.mark.equation("5.2")
 def test_the_variance_of_the_mean_falls_as_one_over_n() -> None:
     exact = P @ F
     variance = P @ (F - exact) ** 2
@@ -42,7 +42,7 @@ def test_the_variance_of_the_mean_falls_as_one_over_n() -> None:
         assert error == pytest.approx(variance / n, abs=1e-12)
 
 
-@pytest.mark.equation("5.003")
+@pytest.mark.equation("5.3")
 def test_the_share_that_rejection_accepts_and_what_it_accepts() -> None:
     """Chains of n spins with the closed form Z = 2 (2 cosh J)^(n-1), summed over all coins."""
     coupling = 0.8
@@ -59,7 +59,7 @@ def test_the_share_that_rejection_accepts_and_what_it_accepts() -> None:
         np.testing.assert_allclose(accepted / accepted.sum(), target, atol=1e-14)
 
 
-@pytest.mark.equation("5.004")
+@pytest.mark.equation("5.4")
 def test_importance_weights_are_worth_the_ratio_of_partition_functions() -> None:
     def partition(beta: float) -> float:
         return float(np.exp(-beta * ENERGY).sum())
@@ -94,7 +94,7 @@ def exact_correlations(w: np.ndarray, length: int) -> np.ndarray:
     return np.array(rho) / rho[0]
 
 
-@pytest.mark.equation("5.005")
+@pytest.mark.equation("5.5")
 def test_the_autocorrelation_time_sums_the_correlations() -> None:
     w = metropolis_step()
     tau = 1 + 2 * exact_correlations(w, 2000)[1:].sum()
@@ -115,7 +115,7 @@ def test_the_autocorrelation_time_sums_the_correlations() -> None:
     assert measured == pytest.approx(tau, rel=0.06)
 
 
-@pytest.mark.equation("5.006")
+@pytest.mark.equation("5.6")
 def test_the_error_of_a_correlated_mean() -> None:
     """The double sum by brute force over all paths, the single sum, and the limit."""
     w, n = metropolis_step(), 5

@@ -44,7 +44,7 @@ def divergence(p, q) -> float:
     return float((p[shown] * np.log(p[shown] / q[shown])).sum())
 
 
-@pytest.mark.equation("5.101")
+@pytest.mark.equation("5.7")
 def test_the_master_equation_adds_up_all_paths() -> None:
     """P_3 by summing over every path of three steps, against three products."""
     p = [Fraction(1, 7), Fraction(2, 7), Fraction(0), Fraction(4, 7)]
@@ -59,7 +59,7 @@ def test_the_master_equation_adds_up_all_paths() -> None:
     assert p == by_paths
 
 
-@pytest.mark.equation("5.101")
+@pytest.mark.equation("5.7")
 def test_frequencies_of_walkers_follow_the_master_equation() -> None:
     """The kernel's walkers, two hundred thousand, against its matrix."""
     J = torch.tensor([[0.0, 0.7, -0.3], [0.7, 0.0, 0.4], [-0.3, 0.4, 0.0]], dtype=torch.float64)
@@ -74,7 +74,7 @@ def test_frequencies_of_walkers_follow_the_master_equation() -> None:
     assert float((found - expected).abs().max()) < 0.007
 
 
-@pytest.mark.equation("5.102")
+@pytest.mark.equation("5.8")
 def test_columns_that_sum_to_one_keep_probability_and_no_others_do() -> None:
     assert [sum(column) for column in zip(*W, strict=True)] == [1, 1, 1, 1]
     p = [Fraction(1, 2), Fraction(1, 3), Fraction(1, 6), Fraction(0)]
@@ -83,7 +83,7 @@ def test_columns_that_sum_to_one_keep_probability_and_no_others_do() -> None:
     assert sum(apply(rows, p)) != 1
 
 
-@pytest.mark.equation("5.103")
+@pytest.mark.equation("5.9")
 def test_balance_of_the_two_spins_by_hand_and_as_flows() -> None:
     assert apply(W, TARGET) == TARGET
     for x in range(4):
@@ -110,7 +110,7 @@ def test_balance_of_the_two_spins_by_hand_and_as_flows() -> None:
         np.testing.assert_allclose(sweep, as_array(matrix) @ as_array(matrix), atol=1e-14)
 
 
-@pytest.mark.equation("5.104")
+@pytest.mark.equation("5.10")
 def test_the_spectral_expansion_and_the_rate() -> None:
     """Exact eigenvectors of the fractions; then the rate of a chain without symmetry."""
     w = sympy.Matrix(4, 4, lambda i, j: sympy.Rational(W[i][j].numerator, W[i][j].denominator))
@@ -142,7 +142,7 @@ def test_the_spectral_expansion_and_the_rate() -> None:
     assert -1 / slope == pytest.approx(-1 / np.log(second), rel=0.1)
 
 
-@pytest.mark.equation("5.105")
+@pytest.mark.equation("5.11")
 def test_the_divergence_never_increases_for_any_balanced_chain() -> None:
     generator = np.random.default_rng(6)
     for seed in range(200):
@@ -166,7 +166,7 @@ def test_the_divergence_never_increases_for_any_balanced_chain() -> None:
             p = after
 
 
-@pytest.mark.equation("5.105")
+@pytest.mark.equation("5.11")
 def test_the_divergence_can_increase_towards_another_distribution() -> None:
     """The claim is about the stationary distribution: towards others it fails."""
     target = np.array([float(v) for v in TARGET])
@@ -175,7 +175,7 @@ def test_the_divergence_can_increase_towards_another_distribution() -> None:
     assert divergence(as_array(W) @ elsewhere, target) < divergence(elsewhere, target)
 
 
-@pytest.mark.equation("5.106")
+@pytest.mark.equation("5.12")
 def test_the_continuous_equation_is_the_limit_of_short_steps() -> None:
     rates = np.random.default_rng(7).exponential(size=(5, 5)) * 3  # rates above one are allowed
     np.fill_diagonal(rates, 0)

@@ -33,7 +33,7 @@ def random_reversible(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def metropolis_hastings(p: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """Equation (5.205) entry by entry, with the rest on the diagonal as in (5.204)."""
+    """Equation (5.17) entry by entry, with the rest on the diagonal as in (5.16)."""
     n = len(p)
     w = np.zeros((n, n))
     for now in range(n):
@@ -44,7 +44,7 @@ def metropolis_hastings(p: np.ndarray, c: np.ndarray) -> np.ndarray:
     return w
 
 
-@pytest.mark.equation("5.201")
+@pytest.mark.equation("5.13")
 def test_a_reversible_chain_shows_the_same_film_backwards() -> None:
     w, p = random_reversible(4, 0)
     for path in itertools.product(range(4), repeat=4):
@@ -58,7 +58,7 @@ def test_a_reversible_chain_shows_the_same_film_backwards() -> None:
     assert rotation[1, 0] / 3 != rotation[0, 1] / 3
 
 
-@pytest.mark.equation("5.201")
+@pytest.mark.equation("5.13")
 def test_reversible_correlations_decay_with_real_eigenvalues_and_positive_shares() -> None:
     w, p = random_reversible(6, 1)
     f = np.random.default_rng(2).normal(size=6)
@@ -72,7 +72,7 @@ def test_reversible_correlations_decay_with_real_eigenvalues_and_positive_shares
         assert abs(correlation - shares @ values**t) < 1e-13
 
 
-@pytest.mark.equation("5.202")
+@pytest.mark.equation("5.14")
 def test_detailed_balance_implies_balance_and_not_the_reverse() -> None:
     w, p = random_reversible(7, 3)
     assert np.abs(w @ p - p).max() < 1e-15
@@ -82,7 +82,7 @@ def test_detailed_balance_implies_balance_and_not_the_reverse() -> None:
     assert np.abs(flow - flow.T).max() > 0.3
 
 
-@pytest.mark.equation("5.203")
+@pytest.mark.equation("5.15")
 def test_the_ratio_of_there_and_back_is_the_exponential_of_the_heat() -> None:
     model = BoltzmannMachine(torch.from_numpy(J), torch.from_numpy(H))
     E, sweep = energies(), Metropolis(model, scan="random").transition_matrix().numpy()
@@ -92,7 +92,7 @@ def test_the_ratio_of_there_and_back_is_the_exponential_of_the_heat() -> None:
             assert abs(np.log(ratio) + (E[to] - E[now])) < 1e-10
 
 
-@pytest.mark.equation("5.204")
+@pytest.mark.equation("5.16")
 def test_what_is_refused_stays() -> None:
     """Draw proposals and acceptances one at a time; a forgotten refusal would shift the counts."""
     p = np.array([0.1, 0.2, 0.7])
@@ -109,7 +109,7 @@ def test_what_is_refused_stays() -> None:
         assert (np.abs(shares - w[:, now]) < 6 * np.sqrt(0.25 / n_draws)).all()
 
 
-@pytest.mark.equation("5.205")
+@pytest.mark.equation("5.17")
 def test_metropolis_hastings_keeps_detailed_balance_in_all_four_cases() -> None:
     rng = np.random.default_rng(5)
     p = rng.dirichlet(np.ones(6))
@@ -130,7 +130,7 @@ def test_metropolis_hastings_keeps_detailed_balance_in_all_four_cases() -> None:
     assert np.abs(uncorrected @ p - p).max() > 0.01
 
 
-@pytest.mark.equation("5.205")
+@pytest.mark.equation("5.17")
 def test_no_reversible_chain_with_these_proposals_moves_more() -> None:
     """Of any flow of there and back, each is at most what is proposed: the minimum of the two."""
     p = np.array([0.15, 0.25, 0.6])
@@ -141,7 +141,7 @@ def test_no_reversible_chain_with_these_proposals_moves_more() -> None:
     assert np.abs((flow - np.minimum(proposed, proposed.T))[off]).max() < 1e-16
 
 
-@pytest.mark.equation("5.206")
+@pytest.mark.equation("5.18")
 def test_a_single_flip_costs_twice_the_spin_times_its_local_field() -> None:
     E = energies()
     for now, x in enumerate(STATES):
@@ -152,7 +152,7 @@ def test_a_single_flip_costs_twice_the_spin_times_its_local_field() -> None:
             assert abs((E[to] - E[now]) - 2 * x[i] * (J[i] @ x + H[i])) < 1e-14
 
 
-@pytest.mark.equation("5.206")
+@pytest.mark.equation("5.18")
 def test_the_package_accepts_single_flips_by_their_energy() -> None:
     c = np.array([[(a != b).sum() == 1 for b in STATES] for a in STATES]) / N
     by_hand = metropolis_hastings(target(), c)
@@ -161,7 +161,7 @@ def test_the_package_accepts_single_flips_by_their_energy() -> None:
     assert np.abs(sweep - by_hand @ by_hand @ by_hand).max() < 1e-14
 
 
-@pytest.mark.equation("5.207")
+@pytest.mark.equation("5.19")
 def test_means_of_reversible_updates_are_reversible_and_products_only_balanced() -> None:
     p = target()
     updates = []

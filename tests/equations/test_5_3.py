@@ -30,7 +30,7 @@ def mean_zero_basis(p: np.ndarray) -> np.ndarray:
 
 
 def solved_variance(w: np.ndarray, p: np.ndarray, f: np.ndarray) -> float:
-    """Equation (5.302), solved in coordinates of the functions of mean zero."""
+    """Equation (5.21), solved in coordinates of the functions of mean zero."""
     centred = f - p @ f
     basis = mean_zero_basis(p)
     K = np.eye(len(p)) - w.T
@@ -43,7 +43,7 @@ def symmetric_part(w: np.ndarray, p: np.ndarray) -> np.ndarray:
     return (flow + flow.T) / 2 / p
 
 
-@pytest.mark.equation("5.301")
+@pytest.mark.equation("5.20")
 def test_currents_add_up_to_zero_in_every_state_and_vanish_for_two() -> None:
     w, p = random_chain(5, 0)
     j = w * p - (w * p).T
@@ -56,7 +56,7 @@ def test_currents_add_up_to_zero_in_every_state_and_vanish_for_two() -> None:
         assert np.abs(w * p - (w * p).T).max() < 1e-14
 
 
-@pytest.mark.equation("5.302")
+@pytest.mark.equation("5.21")
 def test_the_poisson_equation_sums_all_correlations() -> None:
     for seed in range(4):
         w, p = random_chain(5, 10 + seed)
@@ -65,7 +65,7 @@ def test_the_poisson_equation_sums_all_correlations() -> None:
         assert abs(solved_variance(w, p, f) - exact) < 1e-9 * abs(exact)
 
 
-@pytest.mark.equation("5.302")
+@pytest.mark.equation("5.21")
 def test_it_is_the_limit_of_t_times_the_variance_of_the_mean() -> None:
     """Var of the mean of T steps, exactly, as a double sum over the times of the steps."""
     w, p = random_chain(4, 20)
@@ -83,7 +83,7 @@ def test_it_is_the_limit_of_t_times_the_variance_of_the_mean() -> None:
     assert abs(scaled - exact) < 20 / T * abs(exact)
 
 
-@pytest.mark.equation("5.303")
+@pytest.mark.equation("5.22")
 def test_a_circulation_never_adds_to_the_asymptotic_variance() -> None:
     strict = 0
     for seed in range(200):
@@ -96,7 +96,7 @@ def test_a_circulation_never_adds_to_the_asymptotic_variance() -> None:
     assert strict > 190
 
 
-@pytest.mark.equation("5.303")
+@pytest.mark.equation("5.22")
 def test_it_is_equal_just_where_the_current_carries_the_solution_nowhere() -> None:
     w, p = random_chain(6, 30)
     symmetric, j = symmetric_part(w, p), w * p - (w * p).T
@@ -115,7 +115,7 @@ def test_it_is_equal_just_where_the_current_carries_the_solution_nowhere() -> No
     assert solved_variance(w, p, f) < solved_variance(symmetric, p, f) - 1e-6
 
 
-@pytest.mark.equation("5.304")
+@pytest.mark.equation("5.23")
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 0.9])
 def test_a_wave_on_a_ring_has_the_closed_form(gamma: float) -> None:
     n = 10
@@ -131,7 +131,7 @@ def test_a_wave_on_a_ring_has_the_closed_form(gamma: float) -> None:
 
 
 def landfill(w: np.ndarray) -> np.ndarray:
-    """Equation (5.306) as it stands, the largest weight first: v[i, j] flows from i to j."""
+    """Equation (5.25) as it stands, the largest weight first: v[i, j] flows from i to j."""
     n = len(w)
     S = np.concatenate([[w.sum()], np.cumsum(w)])  # S[0] stands for S_n
     v = np.zeros((n, n))
@@ -149,7 +149,7 @@ def random_weights(n: int, seed: int) -> np.ndarray:
 
 
 def pushed_round(w: np.ndarray, points: int = 200_000) -> np.ndarray:
-    """Equation (5.305) on a fine grid of the circle: which share of it goes from i to j."""
+    """Equation (5.24) on a fine grid of the circle: which share of it goes from i to j."""
     ends = np.cumsum(w)
     y = (np.arange(points) + 0.5) / points
     i = np.searchsorted(ends[:-1], y, side="right")
@@ -159,7 +159,7 @@ def pushed_round(w: np.ndarray, points: int = 200_000) -> np.ndarray:
     return v
 
 
-@pytest.mark.equation("5.305")
+@pytest.mark.equation("5.24")
 def test_rotating_the_circle_keeps_the_weights() -> None:
     for seed in range(10):
         w = random_weights(5, seed)
@@ -168,7 +168,7 @@ def test_rotating_the_circle_keeps_the_weights() -> None:
         assert np.abs(v.sum(1) - w).max() < 1e-4  # what leaves
 
 
-@pytest.mark.equation("5.305")
+@pytest.mark.equation("5.24")
 @pytest.mark.parametrize("seed", range(4))
 def test_the_package_rotates_by_the_longest_arc(seed: int) -> None:
     w = np.random.default_rng(seed).dirichlet(np.full(4, 0.8))  # the longest is anywhere
@@ -185,7 +185,7 @@ def test_the_package_rotates_by_the_longest_arc(seed: int) -> None:
     assert np.abs(matrix * w - v.T).max() < 3e-4
 
 
-@pytest.mark.equation("5.306")
+@pytest.mark.equation("5.25")
 def test_the_allocation_is_the_overlap_of_shifted_arcs() -> None:
     for seed in range(30):
         w = random_weights(3 + seed % 4, seed)
@@ -197,7 +197,7 @@ def test_the_allocation_is_the_overlap_of_shifted_arcs() -> None:
         assert np.abs(matrix - v.T / w).max() < 1e-10 / w.min()
 
 
-@pytest.mark.equation("5.307")
+@pytest.mark.equation("5.26")
 def test_it_stays_as_little_as_balance_allows() -> None:
     from scipy.optimize import linprog
 

@@ -43,7 +43,7 @@ def metropolis_on_a_line(V: np.ndarray, beta: float) -> np.ndarray:
     return w
 
 
-@pytest.mark.equation("5.401")
+@pytest.mark.equation("5.27")
 def test_the_distribution_maximises_entropy_at_its_mean_energy_and_has_two_ends() -> None:
     for beta in (0.3, 2.0):
         p = np.exp(-beta * ENERGIES) / np.exp(-beta * ENERGIES).sum()
@@ -60,7 +60,7 @@ def test_the_distribution_maximises_entropy_at_its_mean_energy_and_has_two_ends(
     np.testing.assert_allclose(boltzmann(ENERGIES, 1e-9), 1 / 32, rtol=1e-7)
 
 
-@pytest.mark.equation("5.402")
+@pytest.mark.equation("5.28")
 def test_the_ground_states_take_all_the_probability() -> None:
     energies = np.array([0.0, 1.5, 0.0, 0.7, 3.0, 0.0]) - 2.0  # three ground states
     last = 0.0
@@ -73,7 +73,7 @@ def test_the_ground_states_take_all_the_probability() -> None:
     assert 1 - last < 1e-5
 
 
-@pytest.mark.equation("5.403")
+@pytest.mark.equation("5.29")
 @pytest.mark.parametrize("slope", [[2.0], [0.5, 1.5], [0.2, 0.2, 0.7, 0.9]])
 def test_only_the_height_of_the_pass_counts(slope: list[float]) -> None:
     heights = np.concatenate([[0.0], np.cumsum(slope)])
@@ -83,7 +83,7 @@ def test_only_the_height_of_the_pass_counts(slope: list[float]) -> None:
         assert math.isclose(climb, 0.5 ** len(slope) * math.exp(-beta * 2.0), rel_tol=1e-12)
 
 
-@pytest.mark.equation("5.404")
+@pytest.mark.equation("5.30")
 @pytest.mark.parametrize(
     ("V", "depth"),
     [
@@ -119,7 +119,7 @@ def test_the_gap_closes_with_the_depth_of_the_trap(V: list[float], depth: float)
         assert abs(float(slope) - depth) < 0.01
 
 
-@pytest.mark.equation("5.405")
+@pytest.mark.equation("5.31")
 def test_annealing_is_a_product_of_matrices() -> None:
     # Every factor keeps its own distribution; the product lags behind, less if it is longer.
     lags = []
@@ -138,7 +138,7 @@ def test_annealing_is_a_product_of_matrices() -> None:
     assert lags[-1] > 1e-6
 
 
-@pytest.mark.equation("5.405")
+@pytest.mark.equation("5.31")
 def test_sampled_walkers_follow_the_product() -> None:
     V, betas = np.array([0.4, 1.5, 0.0, 0.9, 0.3]), np.linspace(0.2, 3.0, 12)
     p, rng = np.full(5, 0.2), np.random.default_rng(7)
@@ -155,7 +155,7 @@ def test_sampled_walkers_follow_the_product() -> None:
     assert (abs(found - p) < 5.5 * np.sqrt(p * (1 - p) / n)).all()  # false alarm 2e-7
 
 
-@pytest.mark.equation("5.406")
+@pytest.mark.equation("5.32")
 def test_the_mean_energy_falls_as_fast_as_the_energy_fluctuates() -> None:
     for beta in (0.0, 0.4, 1.3):
         p = boltzmann(ENERGIES, beta)
@@ -165,7 +165,7 @@ def test_the_mean_energy_falls_as_fast_as_the_energy_fluctuates() -> None:
         assert math.isclose((ends[1] - ends[0]) / (2 * step), -variance, rel_tol=1e-7)
 
 
-@pytest.mark.equation("5.407")
+@pytest.mark.equation("5.33")
 def test_logarithmic_cooling_reaches_the_ground_state_and_faster_cooling_stays_in_the_trap() -> (
     None
 ):
@@ -194,7 +194,7 @@ def test_logarithmic_cooling_reaches_the_ground_state_and_faster_cooling_stays_i
     assert fast[1] < 0.9
 
 
-@pytest.mark.equation("5.408")
+@pytest.mark.equation("5.34")
 def test_repetitions_until_one_succeeds() -> None:
     p, rng = 0.13, np.random.default_rng(3)
     for n in (1, 4, 20):

@@ -69,7 +69,7 @@ def stationary(matrix: np.ndarray) -> np.ndarray:
     return p / p.sum()
 
 
-@pytest.mark.equation("5.501")
+@pytest.mark.equation("5.35")
 def test_the_joint_distribution_is_where_the_chain_ends_and_each_temperature_is_right() -> None:
     moves, sweeps = chain(WEIGHTS)
     p = stationary(moves @ sweeps).reshape(4, 32)
@@ -79,7 +79,7 @@ def test_the_joint_distribution_is_where_the_chain_ends_and_each_temperature_is_
         np.testing.assert_allclose(p[k] / p[k].sum(), q, atol=1e-12)
 
 
-@pytest.mark.equation("5.502")
+@pytest.mark.equation("5.36")
 def test_the_levels_are_visited_as_z_times_exp_g() -> None:
     moves, sweeps = chain(WEIGHTS)
     visits = stationary(moves @ sweeps).reshape(4, 32).sum(1)
@@ -87,7 +87,7 @@ def test_the_levels_are_visited_as_z_times_exp_g() -> None:
     np.testing.assert_allclose(visits, Z * np.exp(WEIGHTS) / z_all, atol=1e-12)
 
 
-@pytest.mark.equation("5.503")
+@pytest.mark.equation("5.37")
 def test_with_minus_log_z_all_levels_are_visited_alike_and_with_plus_they_are_not() -> None:
     for sign, uniform in ((-1, True), (1, False)):
         moves, sweeps = chain(sign * np.log(Z))
@@ -95,7 +95,7 @@ def test_with_minus_log_z_all_levels_are_visited_alike_and_with_plus_they_are_no
         assert np.allclose(visits, 0.25, atol=1e-12) == uniform
 
 
-@pytest.mark.equation("5.504")
+@pytest.mark.equation("5.38")
 def test_the_weights_rise_as_the_mean_energy() -> None:
     for beta in (0.0, 0.5, 1.4):
         step = 1e-5
@@ -105,7 +105,7 @@ def test_the_weights_rise_as_the_mean_energy() -> None:
         )
 
 
-@pytest.mark.equation("5.505")
+@pytest.mark.equation("5.39")
 def test_the_two_expansions_leave_a_twelfth_of_the_third_derivative() -> None:
     beta, delta = sympy.symbols("beta Delta")
     log_z = sympy.log(sympy.exp(-beta) + 2 * sympy.exp(-3 * beta) + sympy.exp(beta / 2))
@@ -124,7 +124,7 @@ def test_the_two_expansions_leave_a_twelfth_of_the_third_derivative() -> None:
     assert all(1.7 < a / b < 2.3 for a, b in itertools.pairwise(gaps))  # the next order
 
 
-@pytest.mark.equation("5.505")
+@pytest.mark.equation("5.39")
 def test_one_sided_steps_err_by_an_order_more() -> None:
     def total_error(n: int, rule) -> float:
         betas = np.linspace(0, 1.2, n + 1)
@@ -139,7 +139,7 @@ def test_one_sided_steps_err_by_an_order_more() -> None:
     assert 1.9 < one_sided[0] / one_sided[1] < 2.1
 
 
-@pytest.mark.equation("5.506")
+@pytest.mark.equation("5.40")
 def test_moves_of_level_keep_detailed_balance_if_the_proposal_is_corrected() -> None:
     p = joint(WEIGHTS).flatten()
     for inward in (False, True):
@@ -151,7 +151,7 @@ def test_moves_of_level_keep_detailed_balance_if_the_proposal_is_corrected() -> 
     assert abs(moves @ even - even).sum() > 0.02
 
 
-@pytest.mark.equation("5.507")
+@pytest.mark.equation("5.41")
 def test_the_energy_chooses_the_temperature() -> None:
     for delta in (0.02, 0.01):
         beta = 0.6
@@ -163,7 +163,7 @@ def test_the_energy_chooses_the_temperature() -> None:
         assert ((exact > 0) == (middle > ENERGIES)).mean() > 0.9
 
 
-@pytest.mark.equation("5.508")
+@pytest.mark.equation("5.42")
 def test_the_learned_weights_stand_still_at_minus_log_z_and_nowhere_else() -> None:
     def drift(g: np.ndarray) -> np.ndarray:
         visits = Z * np.exp(g)
@@ -179,7 +179,7 @@ def test_the_learned_weights_stand_still_at_minus_log_z_and_nowhere_else() -> No
     np.testing.assert_allclose(g, -np.log(Z / Z[0]), atol=0.01)
 
 
-@pytest.mark.equation("5.508")
+@pytest.mark.equation("5.42")
 def test_noisy_visits_average_out() -> None:
     rng, g, n_seeds = np.random.default_rng(8), np.zeros((200, 4)), 200
     target = -np.log(Z / Z[0])

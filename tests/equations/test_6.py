@@ -40,7 +40,7 @@ def product(F: list[np.ndarray]) -> np.ndarray:
     return (weights / weights.sum()).reshape((8,) * len(F))
 
 
-@pytest.mark.equation("6.001")
+@pytest.mark.equation("6.1")
 def test_temperatures_are_independent_and_the_partition_functions_multiply() -> None:
     joint = product([beta * E for beta in BETAS])
     weights = [np.exp(-beta * E) for beta in BETAS]
@@ -59,7 +59,7 @@ def balance_gap(P: np.ndarray, accept: np.ndarray) -> float:
     return float(np.abs(flow - flow.T).max())
 
 
-@pytest.mark.equation("6.002")
+@pytest.mark.equation("6.2")
 def test_acceptance_of_an_exchange_is_the_ratio_and_balances() -> None:
     hot, cold = BETAS[0], BETAS[2]
     P = product([hot * E, cold * E])  # [x1, x2]
@@ -73,7 +73,7 @@ def test_acceptance_of_an_exchange_is_the_ratio_and_balances() -> None:
     assert (accept[lower_at_hot.T] < 1).all()
 
 
-@pytest.mark.equation("6.003")
+@pytest.mark.equation("6.3")
 def test_acceptance_with_hidden_units_is_the_work_at_both_ends() -> None:
     hot, cold = BETAS[0], BETAS[2]
     at_hot, at_cold = free_energy(hot), free_energy(cold)
@@ -84,14 +84,14 @@ def test_acceptance_with_hidden_units_is_the_work_at_both_ends() -> None:
     assert balance_gap(P, np.minimum(1, np.exp(-delta))) < 1e-15
     marginal = (cold - hot) * (free_energy(1.0)[:, None] - free_energy(1.0)[None, :])
     assert balance_gap(P, np.minimum(1, np.exp(-marginal))) > 1e-3
-    # Without hidden units it is (6.002).
+    # Without hidden units it is (6.2).
     assert np.allclose(
         (cold - hot) * (E[:, None] - E[None, :]),
         (cold * E - hot * E)[:, None] - (cold * E - hot * E)[None, :],
     )
 
 
-@pytest.mark.equation("6.004")
+@pytest.mark.equation("6.4")
 @pytest.mark.parametrize("levels", [E, np.round(E), np.array([0.0, 0, 0, 1, 1, 5, 5, 5])])
 def test_mean_acceptance_is_twice_the_chance_that_the_hot_one_is_lower(levels: np.ndarray) -> None:
     hot, cold = BETAS[1], BETAS[2]
@@ -102,7 +102,7 @@ def test_mean_acceptance_is_twice_the_chance_that_the_hot_one_is_lower(levels: n
     assert mean == pytest.approx(2 * P[lower].sum() + P[equal].sum(), rel=1e-12)
 
 
-@pytest.mark.equation("6.005")
+@pytest.mark.equation("6.5")
 def test_lengths_add_up_for_gaussian_energies() -> None:
     sigma = 3.0
     for step in (0.1, 0.4, 1.0):  # β' - β; the mean energy falls by step σ²
@@ -116,7 +116,7 @@ def test_lengths_add_up_for_gaussian_energies() -> None:
         assert erfinv(1 - mean) == pytest.approx(step * sigma / 2, rel=1e-6)
 
 
-@pytest.mark.equation("6.005")
+@pytest.mark.equation("6.5")
 @pytest.mark.parametrize(
     "betas", [np.linspace(0, 1.5, 17), np.linspace(0, 1.5**0.5, 13) ** 2, np.linspace(0, 1.5, 40)]
 )
@@ -163,7 +163,7 @@ def rate_of_round_trips(r: np.ndarray, by_turns: bool) -> float:
     return float(n * (passage @ stationary).sum())
 
 
-@pytest.mark.equation("6.006")
+@pytest.mark.equation("6.6")
 @pytest.mark.parametrize("r", [[0.0, 0.0, 0.0], [0.3], [0.2, 0.7, 0.5, 0.1], [0.6] * 7])
 def test_rate_of_round_trips_of_walkers_that_forget(r: list[float]) -> None:
     r = np.array(r)
@@ -174,7 +174,7 @@ def test_rate_of_round_trips_of_walkers_that_forget(r: list[float]) -> None:
     assert at_random == pytest.approx(1 / (2 * len(r) + 2 * ratio), rel=1e-9)
 
 
-@pytest.mark.equation("6.007")
+@pytest.mark.equation("6.7")
 def test_integral_of_the_mean_energy_is_the_free_energy() -> None:
     def mean_energy(beta: float) -> float:
         weights = np.exp(-beta * JOINT)

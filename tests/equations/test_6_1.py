@@ -68,7 +68,7 @@ def work_of_paths() -> Tensor:
     return sum(E[t, X[:, t]] - E[t - 1, X[:, t]] for t in range(1, N_STEPS + 1))
 
 
-@pytest.mark.equation("6.101")
+@pytest.mark.equation("6.8")
 @pytest.mark.parametrize("name", MATRICES)
 def test_paths_have_a_probability_and_lag_behind(name):
     probability = path_probability(MATRICES[name])
@@ -82,7 +82,7 @@ def test_paths_have_a_probability_and_lag_behind(name):
     assert (end - P[N_STEPS]).abs().max() > 0.05
 
 
-@pytest.mark.equation("6.102")
+@pytest.mark.equation("6.9")
 def test_work_and_heat_make_up_the_change_of_energy():
     heat = sum(E[t - 1, X[:, t]] - E[t - 1, X[:, t - 1]] for t in range(1, N_STEPS + 1))
     change = E[N_STEPS, X[:, N_STEPS]] - E[0, X[:, 0]]
@@ -91,7 +91,7 @@ def test_work_and_heat_make_up_the_change_of_energy():
     assert heat.std() > 0.1
 
 
-@pytest.mark.equation("6.103")
+@pytest.mark.equation("6.10")
 @pytest.mark.parametrize("name", MATRICES)
 def test_jarzynski(name):
     probability = path_probability(MATRICES[name])
@@ -103,7 +103,7 @@ def test_jarzynski(name):
     assert abs(float((wrong * (-work_of_paths()).exp()).sum() / ratio) - 1) > 1e-3
 
 
-@pytest.mark.equation("6.104")
+@pytest.mark.equation("6.11")
 @pytest.mark.parametrize("name", MATRICES)
 def test_second_law(name):
     mean_work = (path_probability(MATRICES[name]) * work_of_paths()).sum()
@@ -112,7 +112,7 @@ def test_second_law(name):
     assert bool((work_of_paths() < F[N_STEPS] - F[0]).any())
 
 
-@pytest.mark.equation("6.105")
+@pytest.mark.equation("6.12")
 @pytest.mark.parametrize("name", MATRICES)
 def test_crooks_for_paths_and_for_works(name):
     forward = path_probability(MATRICES[name])
@@ -139,7 +139,7 @@ def test_for_reversible_moves_the_reverse_is_made_by_the_same_matrices():
         assert not torch.allclose(v, v.T * P[t][:, None] / P[t][None], atol=1e-3)
 
 
-@pytest.mark.equation("6.106")
+@pytest.mark.equation("6.13")
 @pytest.mark.parametrize("name", MATRICES)
 def test_dissipation_is_the_divergence_of_the_paths(name):
     forward = path_probability(MATRICES[name])
@@ -150,7 +150,7 @@ def test_dissipation_is_the_divergence_of_the_paths(name):
     assert abs(float(dissipated - divergence)) < 1e-12
 
 
-@pytest.mark.equation("6.107")
+@pytest.mark.equation("6.14")
 def test_effective_sample_size_is_what_equal_weights_would_need(rng):
     # A weighted mean of n independent values of unit variance has the variance 1 / n_eff.
     u = vector(0.1, 3.0, 0.7, 1.2, 0.05)
@@ -169,7 +169,7 @@ def test_effective_sample_size_is_what_equal_weights_would_need(rng):
     assert float(ratio) == pytest.approx(math.exp(-(sigma**2)), rel=1e-9)
 
 
-@pytest.mark.equation("6.108")
+@pytest.mark.equation("6.15")
 @pytest.mark.parametrize("name", MATRICES)
 def test_the_two_directions_sandwich_log_z_for_pairs_of_paths(name):
     forward = path_probability(MATRICES[name])

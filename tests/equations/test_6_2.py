@@ -24,7 +24,7 @@ def copies(weights, u):
     return [sum(a <= tick < b for tick in ticks) for a, b in itertools.pairwise(ends)]
 
 
-@pytest.mark.equation("6.201")
+@pytest.mark.equation("6.16")
 def test_the_weight_turns_one_equilibrium_into_the_next(energies):
     before, after = (-energies).exp()
     weight = (energies[0] - energies[1]).exp()
@@ -33,7 +33,7 @@ def test_the_weight_turns_one_equilibrium_into_the_next(energies):
     assert torch.allclose(left, right, atol=1e-15)
 
 
-@pytest.mark.equation("6.202")
+@pytest.mark.equation("6.17")
 def test_copies_are_what_is_expected_of_them():
     weights = torch.tensor([0.3, 2.2, 0.0, 1.7, 0.65, 1.15], dtype=torch.float64)
     tau = 6 * weights / weights.sum()
@@ -51,7 +51,7 @@ def test_copies_are_what_is_expected_of_them():
         assert torch.bincount(chosen, minlength=6).tolist() == copies(weights, float(u))
 
 
-@pytest.mark.equation("6.203")
+@pytest.mark.equation("6.18")
 def test_mean_weights_multiply_to_an_unbiased_z():
     # Two members, three states, two steps: the initial population, the lot and both moves are
     # summed over; the moves keep balance.
@@ -78,7 +78,7 @@ def test_mean_weights_multiply_to_an_unbiased_z():
     assert total == pytest.approx(ratio, rel=1e-12)
 
 
-@pytest.mark.equation("6.204")
+@pytest.mark.equation("6.19")
 def test_rho_and_the_error_of_independent_families(rng):
     # Families are independent and of random size ν with mean one; Ẑ is in proportion to Σ ν.
     # Then Var(ln Ẑ) = (⟨ν²⟩ - 1) / R to leading order.

@@ -21,14 +21,14 @@ def distribution(energy):
     return {x: weight / total for x, weight in weights.items()}
 
 
-@pytest.mark.equation("7.001")
+@pytest.mark.equation("7.1")
 def test_the_partition_function_cancels_in_a_ratio(energy):
     q = distribution(energy)
     for x, y in itertools.permutations(STATES, 2):
         assert q[y] / q[x] == pytest.approx(math.exp(energy[x] - energy[y]), rel=1e-12)
 
 
-@pytest.mark.equation("7.002")
+@pytest.mark.equation("7.2")
 def test_ratios_along_a_path_of_flips_give_the_distribution(energy):
     weights = {}
     for x in STATES:

@@ -46,7 +46,7 @@ def leak(theta, p0, outside_only=True):
     return (w[rows] @ p0).sum()
 
 
-@pytest.mark.equation("7.101")
+@pytest.mark.equation("7.3")
 def test_master_equation_is_the_limit_of_short_steps(theta, p0):
     w = rates(theta)
     generator = w - torch.diag(w.sum(0))
@@ -56,13 +56,13 @@ def test_master_equation_is_the_limit_of_short_steps(theta, p0):
     assert errors[1] == pytest.approx(errors[0] / 10, rel=0.05)
 
 
-@pytest.mark.equation("7.102")
+@pytest.mark.equation("7.4")
 def test_flow_only_moves_probability(theta, p0):
     assert float(flow(theta, p0).abs().max()) > 0.01
     assert abs(float(flow(theta, p0).sum())) < 1e-14
 
 
-@pytest.mark.equation("7.103")
+@pytest.mark.equation("7.5")
 def test_divergence_after_a_short_time_is_what_left_the_data(theta, p0):
     w = rates(theta)
     generator = w - torch.diag(w.sum(0))
@@ -76,7 +76,7 @@ def test_divergence_after_a_short_time_is_what_left_the_data(theta, p0):
     assert errors[1] == pytest.approx(errors[0] / 10, rel=0.1)
 
 
-@pytest.mark.equation("7.104")
+@pytest.mark.equation("7.6")
 def test_rates_keep_detailed_balance(theta):
     q = (-energy(theta, STATES)).softmax(0)
     current = rates(theta) * q
@@ -85,7 +85,7 @@ def test_rates_keep_detailed_balance(theta):
 
 
 def sum_over_samples(theta, x, data):
-    """Equation (7.105) as printed: sample by sample, flip by flip."""
+    """Equation (7.7) as printed: sample by sample, flip by flip."""
     inside = {tuple(row) for row in data.tolist()}
     total = theta.new_zeros(())
     for sample in x:
@@ -103,13 +103,13 @@ def samples(p0):
     return STATES.repeat_interleave((p0 / smallest).round().long(), dim=0)
 
 
-@pytest.mark.equation("7.105")
+@pytest.mark.equation("7.7")
 def test_objective_is_the_leak(theta, p0):
     x = samples(p0)
     assert float(sum_over_samples(theta, x, x)) == pytest.approx(float(leak(theta, p0)), rel=1e-12)
 
 
-@pytest.mark.equation("7.106")
+@pytest.mark.equation("7.8")
 def test_gradient_of_the_flow(theta, p0):
     x = samples(p0)
     inside = {tuple(row) for row in x.tolist()}
@@ -131,7 +131,7 @@ def test_gradient_of_the_flow(theta, p0):
         assert float(difference) == pytest.approx(float(expected[a]), abs=1e-8)
 
 
-@pytest.mark.equation("7.107")
+@pytest.mark.equation("7.9")
 def test_closed_form_for_a_boltzmann_machine(theta, p0):
     x = samples(p0)
     theta = theta.requires_grad_()
@@ -146,7 +146,7 @@ def test_closed_form_for_a_boltzmann_machine(theta, p0):
     assert torch.allclose(torch.cat([torch.stack(couplings), fields]), expected, atol=1e-12)
 
 
-@pytest.mark.equation("7.108")
+@pytest.mark.equation("7.10")
 def test_pseudo_likelihood_is_a_sum_over_flips(theta, p0):
     x = samples(p0)
     q = (-energy(theta, STATES)).softmax(0)

@@ -53,7 +53,7 @@ def update_matrix(x: np.ndarray, p: np.ndarray, site: int) -> np.ndarray:
     return share[:, None] * same_rest
 
 
-@pytest.mark.equation("7.201")
+@pytest.mark.equation("7.11")
 @pytest.mark.parametrize("units", ["spin", "binary"])
 def test_the_conditional_is_the_share_and_needs_no_partition_function(units: str) -> None:
     x, p = enumerate_model(units)
@@ -66,7 +66,7 @@ def test_the_conditional_is_the_share_and_needs_no_partition_function(units: str
         np.testing.assert_allclose(share * (p + p[partner]), p, rtol=1e-12)
 
 
-@pytest.mark.equation("7.202")
+@pytest.mark.equation("7.12")
 def test_the_local_field_collects_what_contains_the_unit() -> None:
     x, p = enumerate_model("spin")
     for site in range(N):
@@ -77,7 +77,7 @@ def test_the_local_field_collects_what_contains_the_unit() -> None:
         np.testing.assert_allclose(field, field[partner], rtol=1e-12)
 
 
-@pytest.mark.equation("7.203")
+@pytest.mark.equation("7.13")
 def test_the_conditional_in_the_local_field() -> None:
     x, p = enumerate_model("spin")
     for site in range(N):
@@ -95,7 +95,7 @@ def test_the_conditional_in_the_local_field() -> None:
         np.testing.assert_allclose(conditional(x, p, site)[up], 1 / (1 + np.exp(-field)))
 
 
-@pytest.mark.equation("7.203")
+@pytest.mark.equation("7.13")
 @pytest.mark.parametrize("units", ["spin", "binary"])
 def test_one_update_of_the_kernel_draws_from_the_conditional(units: str) -> None:
     x, p = enumerate_model(units)
@@ -114,7 +114,7 @@ def test_one_update_of_the_kernel_draws_from_the_conditional(units: str) -> None
     assert torch.equal(drawn[:, others], start[:, others])
 
 
-@pytest.mark.equation("7.204")
+@pytest.mark.equation("7.14")
 def test_detailed_balance_of_one_update_and_that_it_is_a_projection() -> None:
     x, p = enumerate_model("spin")
     for site in range(N):
@@ -124,7 +124,7 @@ def test_detailed_balance_of_one_update_and_that_it_is_a_projection() -> None:
         np.testing.assert_allclose(w @ w, w, atol=1e-15)
 
 
-@pytest.mark.equation("7.205")
+@pytest.mark.equation("7.15")
 def test_the_two_scans() -> None:
     x, p = enumerate_model("spin")
     updates = [update_matrix(x, p, site) for site in range(N)]
@@ -141,7 +141,7 @@ def test_the_two_scans() -> None:
     assert np.linalg.eigvals(random_scan).real.min() > -1e-12
 
 
-@pytest.mark.equation("7.206")
+@pytest.mark.equation("7.16")
 def test_the_two_rules_of_acceptance_and_their_order() -> None:
     delta = torch.linspace(-30, 30, 601, dtype=torch.float64)
     metropolis = torch.minimum(torch.ones_like(delta), torch.exp(-delta))
@@ -154,7 +154,7 @@ def test_the_two_rules_of_acceptance_and_their_order() -> None:
     assert bool((metropolis / 2 <= heat_bath).all())
 
 
-@pytest.mark.equation("7.206")
+@pytest.mark.equation("7.16")
 def test_what_the_order_means_for_correlations() -> None:
     """Peskun: for all observables at once, as an order of matrices."""
     _, p = enumerate_model("spin")
@@ -179,7 +179,7 @@ def test_what_the_order_means_for_correlations() -> None:
     assert np.linalg.eigvalsh(heat_bath - metropolis).max() > 0.1
 
 
-@pytest.mark.equation("7.207")
+@pytest.mark.equation("7.17")
 def test_clamped_units_become_fields() -> None:
     """A conditional of an RBM over all its units, from the enumerated joint distribution."""
     generator = torch.Generator().manual_seed(7)

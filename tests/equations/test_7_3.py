@@ -38,7 +38,7 @@ def data(units: str) -> Tensor:
     return torch.tensor([1, 3, 4, 11, 11, 14])
 
 
-@pytest.mark.equation("7.301")
+@pytest.mark.equation("7.18")
 @pytest.mark.parametrize("block", [[0], [1, 3], [0, 2, 3], [0, 1, 2, 3]])
 def test_redrawing_any_block_keeps_any_distribution_in_detailed_balance(block: list[int]) -> None:
     """A distribution without any structure, so that blocks of dependent units are covered."""
@@ -58,7 +58,7 @@ def test_redrawing_any_block_keeps_any_distribution_in_detailed_balance(block: l
             assert torch.equal(w[:, a], w[:, b])
 
 
-@pytest.mark.equation("7.302")
+@pytest.mark.equation("7.19")
 @pytest.mark.parametrize("units", VALUES)
 def test_the_visible_chain_is_the_chain_of_pairs_with_the_hidden_layer_summed(units: str) -> None:
     q = joint(parameters(), units)
@@ -76,7 +76,7 @@ def test_the_visible_chain_is_the_chain_of_pairs_with_the_hidden_layer_summed(un
     torch.testing.assert_close(by_pairs, formula, rtol=0, atol=1e-15)
 
 
-@pytest.mark.equation("7.303")
+@pytest.mark.equation("7.20")
 @pytest.mark.parametrize("units", VALUES)
 def test_the_flow_of_the_visible_chain_is_symmetric_and_its_eigenvalues_not_negative(
     units: str,
@@ -94,7 +94,7 @@ def test_the_flow_of_the_visible_chain_is_symmetric_and_its_eigenvalues_not_nega
     assert float(eigenvalues.real.max()) == pytest.approx(1, abs=1e-10)
 
 
-@pytest.mark.equation("7.304")
+@pytest.mark.equation("7.21")
 @pytest.mark.parametrize("units", VALUES)
 def test_the_bound_and_its_gap_add_up_to_the_log_likelihood(units: str) -> None:
     q = joint(parameters(4), units)
@@ -126,7 +126,7 @@ def means_of_hidden(theta: tuple[Tensor, Tensor, Tensor], units: str) -> Tensor:
     return field.tanh() if units == "spin" else field.sigmoid()
 
 
-@pytest.mark.equation("7.305")
+@pytest.mark.equation("7.22")
 @pytest.mark.parametrize("units", VALUES)
 def test_q_needs_the_hidden_units_through_their_means_only(units: str) -> None:
     theta, theta0 = parameters(6), parameters(7)
@@ -150,7 +150,7 @@ def data_minus_model(
     ]
 
 
-@pytest.mark.equation("7.306")
+@pytest.mark.equation("7.23")
 @pytest.mark.parametrize("units", VALUES)
 def test_the_gradient_of_q_is_data_minus_model_at_every_theta(units: str) -> None:
     theta, theta0 = parameters(8), parameters(9)
@@ -160,7 +160,7 @@ def test_the_gradient_of_q_is_data_minus_model_at_every_theta(units: str) -> Non
         torch.testing.assert_close(a, b, rtol=0, atol=1e-13)
 
 
-@pytest.mark.equation("7.307")
+@pytest.mark.equation("7.24")
 @pytest.mark.parametrize("units", VALUES)
 def test_a_small_step_along_q_raises_q_and_the_likelihood_and_both_slopes_agree(units: str) -> None:
     theta0 = parameters(10)

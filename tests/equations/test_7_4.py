@@ -42,7 +42,7 @@ def p_after(theta: tuple[Tensor, ...], k: int, units: str) -> Tensor:
 
 
 def direction(theta: tuple[Tensor, ...], k: int, units: str) -> list[Tensor]:
-    """g_k of W, b, c, by (7.401)."""
+    """g_k of W, b, c, by (7.25)."""
     x, z = configurations(NV, units), configurations(NH, units)
     q = joint(theta, units)
     mean_z = (q / q.sum(1, keepdim=True)) @ z
@@ -58,7 +58,7 @@ def likelihood(theta: tuple[Tensor, ...], units: str) -> Tensor:
     return (p_zero() * joint(theta, units).sum(1).log()).sum()
 
 
-@pytest.mark.equation("7.401")
+@pytest.mark.equation("7.25")
 @pytest.mark.parametrize("units", VALUES)
 def test_many_steps_give_the_gradient_of_the_likelihood_and_few_do_not(units: str) -> None:
     theta = parameters()
@@ -68,7 +68,7 @@ def test_many_steps_give_the_gradient_of_the_likelihood_and_few_do_not(units: st
     assert float((flat(direction(theta, 1, units)) - exact).norm()) > 0.05 * float(exact.norm())
 
 
-@pytest.mark.equation("7.401")
+@pytest.mark.equation("7.25")
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("units", VALUES)
 def test_the_estimator_has_this_expectation(units: str, k: int) -> None:
@@ -84,7 +84,7 @@ def test_the_estimator_has_this_expectation(units: str, k: int) -> None:
     assert bound < 0.1 * float(flat(direction(theta, k, units)).abs().max())
 
 
-@pytest.mark.equation("7.402")
+@pytest.mark.equation("7.26")
 @pytest.mark.parametrize("units", VALUES)
 def test_the_bias_is_the_average_over_what_the_chain_has_not_forgotten(units: str) -> None:
     theta = parameters(4)
@@ -113,7 +113,7 @@ def contrast(theta: tuple[Tensor, ...], k: int, units: str) -> Tensor:
     return first - (p_k * (p_k / q).log()).sum()
 
 
-@pytest.mark.equation("7.403")
+@pytest.mark.equation("7.27")
 @pytest.mark.parametrize("units", VALUES)
 def test_the_contrast_is_not_negative_and_grows_with_k(units: str) -> None:
     for seed in range(30):
@@ -121,7 +121,7 @@ def test_the_contrast_is_not_negative_and_grows_with_k(units: str) -> None:
         assert 0 < values[0] < values[1] < values[2]
 
 
-@pytest.mark.equation("7.404")
+@pytest.mark.equation("7.28")
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("units", VALUES)
 def test_the_gradient_of_the_contrast_has_a_second_term_that_cd_drops(units: str, k: int) -> None:

@@ -145,7 +145,7 @@ def wide(x: Tensor, copies: int) -> Tensor:
     return x.repeat(copies, 1)
 
 
-@pytest.mark.equation("7.401")
+@pytest.mark.equation("7.25")
 @pytest.mark.parametrize("centered", [False, True])
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("units", VALUES)
