@@ -74,7 +74,7 @@ class ContrastiveDivergence:
     @torch.no_grad()
     def gradient(self, model: RBM | BoltzmannMachine, x: Real[Tensor, "n visible"]) -> None:
         """Overwrite `.grad` as a call does, without checking the data."""
-        x = x.to(next(model.parameters()).dtype)
+        x = x.to((model.b if isinstance(model, RBM) else model.h).dtype)
         if isinstance(model, RBM):
             mean_z = mean_z_data = mean_hidden(model, x)
             for _ in range(self.k):

@@ -117,7 +117,7 @@ class PersistentContrastiveDivergence:
     @torch.no_grad()
     def gradient(self, model: RBM | BoltzmannMachine, x: Real[Tensor, "n visible"]) -> None:
         """Move the chains and overwrite `.grad` as a call does, without checking the data."""
-        x = x.to(next(model.parameters()).dtype)
+        x = x.to((model.b if isinstance(model, RBM) else model.h).dtype)
         if self.betas is not None:
             x_model = self._exchanged(model, self.betas)
         elif isinstance(model, RBM):
