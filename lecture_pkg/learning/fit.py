@@ -77,8 +77,8 @@ def fit(
         rng: draws the order of the samples; needed with `batch_size`.
         scheduler: of `torch.optim.lr_scheduler`, made over the optimiser; moves after every step.
         checkpoint: file that holds the whole state of the training (one safetensors file with
-            JSON in its header), replaced as a whole every `checkpoint_every` steps and at the
-            end. Where it exists already, the training goes on from it, and ends with the same
+            JSON in its header), replaced as a whole every `checkpoint_every` steps and after
+            `n_steps`. Where it exists already, the training goes on from it, and ends with the same
             numbers as if it had never stopped. Call with the arguments of the first call; only
             `n_steps`, `tolerance` and `checkpoint_every` may differ.
         checkpoint_every: steps from one checkpoint to the next.
