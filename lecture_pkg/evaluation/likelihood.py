@@ -15,7 +15,7 @@ from lecture_pkg._checks import (
     require_unit_values,
     require_units,
 )
-from lecture_pkg.models import RBM, BoltzmannMachine
+from lecture_pkg.models import RBM, BoltzmannMachine, IsingLattice
 from lecture_pkg.sampling import (
     BlockGibbs,
     HeatBath,
@@ -86,7 +86,8 @@ def score(
     certain.
 
     Args:
-        model: an `RBM` or a `BoltzmannMachine`; any `EnergyModel` that is small enough.
+        model: an `RBM`, a `BoltzmannMachine` or an `IsingLattice` of some hundreds of spins; any
+            `EnergyModel` that is small enough.
         x: the data, in the model's units.
         training_data: their log-odds, unit by unit, are the field in which the chains start; the
             path is shorter than from the uniform distribution.
@@ -167,10 +168,10 @@ def log_odds_field(x: Real[Tensor, "n units"], units: str) -> Float[Tensor, " un
 
 def _kernel(model: exact.EnergyModel | RBM, training_data: Tensor | None) -> Kernel:
     """Choose a kernel that keeps detailed balance, as Bennett's ratio needs."""
-    if not isinstance(model, RBM | BoltzmannMachine):
+    if not isinstance(model, RBM | BoltzmannMachine | IsingLattice):
         raise TypeError(
-            f"model must be an RBM or a BoltzmannMachine beyond {_EXACT_UNITS} units, but a "
-            f"{type(model).__name__} was given; no kernel is known for it."
+            f"model must be an RBM, a BoltzmannMachine or an IsingLattice beyond {_EXACT_UNITS} "
+            f"units, but a {type(model).__name__} was given; no kernel is known for it."
         )
     field = model.b if isinstance(model, RBM) else model.h
     reference = None

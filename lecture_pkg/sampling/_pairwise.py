@@ -7,6 +7,7 @@ from torch import Tensor
 from lecture_pkg._checks import require_count, require_same_dtype, require_shape
 from lecture_pkg._states import enumerate_states
 from lecture_pkg.models.boltzmann import BoltzmannMachine
+from lecture_pkg.models.lattice import IsingLattice
 from lecture_pkg.models.rbm import RBM, log_sum_over_unit, sample_unit
 from lecture_pkg.sampling.kernel import InverseTemperature, as_column, require_reference
 
@@ -17,12 +18,15 @@ class PairwiseKernel:
     """Everything but the moves: chains of all units of a machine whose units couple in pairs."""
 
     def __init__(
-        self, model: BoltzmannMachine | RBM, *, reference: Float[Tensor, " n"] | None = None
+        self,
+        model: BoltzmannMachine | RBM | IsingLattice,
+        *,
+        reference: Float[Tensor, " n"] | None = None,
     ):
-        if not isinstance(model, BoltzmannMachine | RBM):
+        if not isinstance(model, BoltzmannMachine | RBM | IsingLattice):
             raise TypeError(
-                "model must be a BoltzmannMachine or an RBM, whose units couple in pairs, but a "
-                f"{type(model).__name__} was given."
+                "model must be a BoltzmannMachine, an RBM or an IsingLattice, whose units couple "
+                f"in pairs, but a {type(model).__name__} was given."
             )
         self.model = model
         self.units = model.units
@@ -69,7 +73,8 @@ class PairwiseKernel:
 
     def _machine(self) -> BoltzmannMachine:
         """Return the model, read anew, as one Boltzmann machine over all its units."""
-        return self.model.to_boltzmann_machine() if isinstance(self.model, RBM) else self.model
+        model = self.model
+        return model if isinstance(model, BoltzmannMachine) else model.to_boltzmann_machine()
 
     @torch.no_grad()
     def _log_weights(self, beta: float) -> Float[Tensor, " states"]:

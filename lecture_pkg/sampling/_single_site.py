@@ -9,6 +9,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from lecture_pkg.models.boltzmann import BoltzmannMachine
+from lecture_pkg.models.lattice import IsingLattice
 from lecture_pkg.models.rbm import RBM
 from lecture_pkg.sampling._pairwise import PairwiseKernel, flipped_index
 from lecture_pkg.sampling.kernel import InverseTemperature, as_column
@@ -26,7 +27,7 @@ class SingleSiteKernel(PairwiseKernel):
 
     def __init__(
         self,
-        model: BoltzmannMachine | RBM,
+        model: BoltzmannMachine | RBM | IsingLattice,
         *,
         scan: str = "sequential",
         reference: Float[Tensor, " n"] | None = None,

@@ -16,7 +16,8 @@ class HeatBath(SingleSiteKernel):
 
     Args:
         model: its parameters are read at each call, so that a kernel follows the learning. An RBM
-            is taken as the Boltzmann machine over all its units, visible first.
+            is taken as the Boltzmann machine over all its units, visible first; an IsingLattice as
+            one with all couplings, where `Checkerboard` is the fast kernel.
         scan: "sequential" updates the units in order, "random" lets every chain draw the unit of
             each of its n updates. The sequential sweep is the fast one.
         reference: the field a on all units, shape (n_units,).

@@ -28,7 +28,8 @@ class SuwaTodo(PairwiseKernel):
 
     Args:
         model: its parameters are read at each call, so that a kernel follows the learning. An RBM
-            is taken as the Boltzmann machine over all its units, visible first.
+            is taken as the Boltzmann machine over all its units, visible first; an IsingLattice as
+            one with all couplings, where `Checkerboard` is the fast kernel.
         reference: the field a on all units, shape (n_units,).
 
     Raises:

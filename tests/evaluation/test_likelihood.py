@@ -7,7 +7,7 @@ import torch
 
 from lecture_pkg._states import enumerate_states
 from lecture_pkg.evaluation import likelihood, log_odds_field, score
-from lecture_pkg.models import RBM, BoltzmannMachine
+from lecture_pkg.models import RBM, BoltzmannMachine, IsingLattice
 
 
 def random_rbm(n_visible: int, n_hidden: int, units: str = "binary", dtype=torch.float64) -> RBM:
@@ -127,6 +127,20 @@ def test_a_boltzmann_machine_beyond_enumeration():
     assert found.kind == "AIS"
     assert abs(found.value - truth) < 5 * found.standard_error
     assert found.standard_error < 0.2
+
+
+def test_a_lattice_beyond_enumeration(monkeypatch):
+    monkeypatch.setattr(likelihood, "_EXACT_UNITS", 0)
+    rng = torch.Generator().manual_seed(57)
+    right, down, h = 0.5 * torch.randn(3, 2, 5, generator=rng, dtype=torch.float64)
+    states = enumerate_states(0, 2**10, 10, "spin").view(-1, 2, 5)
+    bonds = right * states.roll(-1, 2) + down * states.roll(-1, 1) + h
+    log_weights = (states * bonds).sum((1, 2))
+    x = states.flatten(1)[[3, 77, 900, 901]]
+    truth = float(log_weights[[3, 77, 900, 901]].mean() - log_weights.logsumexp(0))
+    found = score(IsingLattice(right, down, h), x, n_temperatures=40, n_chains=300, rng=rng)
+    assert found.kind == "AIS"
+    assert abs(found.value - truth) < 5 * found.standard_error < 0.5
 
 
 def test_log_odds_field():
