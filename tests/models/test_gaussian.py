@@ -67,6 +67,7 @@ def test_total_mass_is_one(gaussian):
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_log_prob_agrees_with_scipy(dim):
+    """Mistake 7 of public code: the factor of the dimension inside every element."""
     gaussian = random_gaussian(dim, dim)
     x = np.random.default_rng(9).normal(size=(4, 3, dim)) * 5
     truth = stats.multivariate_normal(gaussian.mean.numpy(), gaussian.cov.numpy()).logpdf(x)
@@ -154,6 +155,7 @@ def test_kl_agrees_with_torch(dim):
 
 
 def test_kl_of_a_distribution_with_itself_is_zero_in_any_dimension():
+    """Mistake 7 of public code: ½ subtracted where ½·dim is due."""
     """A ½ in place of ½ dim would leave -½ (dim - 1) or so behind."""
     for dim in (1, 2, 6):
         assert float(kl_gaussian(random_gaussian(1, dim), random_gaussian(1, dim))) < 1e-20

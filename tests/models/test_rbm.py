@@ -143,6 +143,7 @@ def test_one_unit_in_any_field(dtype, units):
 
 @UNITS
 def test_free_energy_in_float32_stays_finite_and_right(units):
+    """Mistake 2 of public code: ln(1 + e^x) as written on paper."""
     W = torch.tensor([[20.0, -20.0, 3.0], [-20.0, 20.0, 1.0]])
     model = RBM.from_parameters(
         W, torch.tensor([100.0, -100.0]), torch.tensor([1e4, -1e4, 0.5]), units

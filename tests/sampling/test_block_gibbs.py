@@ -125,6 +125,17 @@ def test_initial_chains_and_their_log_partition(units, rng):
 
 
 @UNITS
+def test_log_partition_of_a_strong_reference_in_float32(units):
+    """Mistake 2 of public code: ln(1 + e^x) overflows in the sum that annealing starts from."""
+    a = torch.tensor([1e4, -1e3, 100.0, 0.5])
+    kernel = BlockGibbs(RBM(4, 3, units, dtype=torch.float32), reference=a)
+    assert torch.isinf((1 + a.exp()).log()).any()
+    low = -1.0 if units == "spin" else 0.0
+    truth = float(np.logaddexp(low * a.double().numpy(), a.double().numpy()).sum())
+    assert float(kernel.initial_log_partition()) == pytest.approx(truth + 3 * np.log(2), rel=1e-12)
+
+
+@UNITS
 def test_sweeps_follow_the_column_of_the_matrix(units, rng):
     """Every chain has its own β, and starts from one of two states. Cells as above, four times:
     false alarm 64 · 1.2e-8 < 1e-6."""

@@ -172,6 +172,7 @@ def test_every_step_leaves_the_product_distribution_as_it_is(case: str) -> None:
 
 
 def test_weights_of_the_marginal_at_beta_one_leave_another_distribution() -> None:
+    """Mistake 1 of public code."""
     kernel = MarginalWeights(make_rbm(2, 3), reference=REFERENCE[:2])
     pi = product(rbm_free_energies(THREE, 2, 3))
     states, sweep = joint_states(0.0), sweep_matrix(kernel)

@@ -138,7 +138,9 @@ def test_estimates_cover_log_z_at_their_rate(scan, rng):
 
 @pytest.mark.parametrize("units", ["spin", "binary"])
 def test_z_is_unbiased_on_a_coarse_ladder_and_the_directions_sandwich_it(units, rng):
-    # Three steps only: a sweep at the wrong temperature, or a mean for a sample, would show.
+    """Mistake 3 of public code: with three steps only, a sweep at the wrong temperature shows, and
+    so do means where samples are due.
+    """
     rbm = random_rbm(5, 3, 0.7, units)
     x, q, log_z = enumerated(rbm)
     kernel = BlockGibbs(rbm, reference=torch.linspace(-0.5, 0.5, 5, dtype=torch.float64))
@@ -181,6 +183,8 @@ def test_weighted_chains_stand_for_the_model(rng):
 
 
 def test_float32_sums_the_work_of_ten_thousand_steps_in_float64():
+    """Mistake 3 of public code: what adds up along the ladder adds up in float32."""
+
     class Frozen(BlockGibbs):
         """Chains that never move: their whole work is F_1(x) - F_0(x), whatever the ladder."""
 

@@ -228,6 +228,7 @@ def test_an_rbm_is_the_machine_of_all_its_units(make, rng):
 @pytest.mark.parametrize("make", KERNELS)
 @pytest.mark.parametrize("units", UNITS)
 def test_start_energy_and_work_follow_the_path(make, units, rng):
+    """Mistake 10 of public code: the reference is a field, with the sign that is documented."""
     model = machine(4, units, rng)
     a = torch.randn(4, generator=rng, dtype=torch.float64)
     kernel = make(model, reference=a)

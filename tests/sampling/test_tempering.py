@@ -145,6 +145,7 @@ def rbm_matrices(n: int, m: int) -> tuple[BlockGibbs, list[Tensor]]:
 
 
 def test_a_few_sweeps_have_the_distribution_that_the_matrices_give(rng: torch.Generator) -> None:
+    """Mistake 6 of public code: a β on what is no energy, here on the weights of the levels."""
     F = rbm_free_energies(BETAS, 4, 6)
     g = torch.tensor([0.0, -1.0, 0.7, -2.0], dtype=torch.float64) - (-F).logsumexp(1)  # wrong
     kernel, sweeps = rbm_matrices(4, 6)
