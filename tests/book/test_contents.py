@@ -1,6 +1,7 @@
 """The table of contents is the document's, number and title, with our sections in its gaps."""
 
 import json
+import re
 from pathlib import Path
 
 import yaml
@@ -92,3 +93,18 @@ def test_every_page_is_in_the_contents():
         if path.suffix in {".md", ".ipynb"} and ".ipynb_checkpoints" not in path.parts
     ]
     assert sorted(listed) == sorted([CONTENTS["root"], *written])
+
+
+def test_only_pages_that_are_not_written_are_announced():
+    """A chapter to come is a Markdown page; once it is a notebook, nobody may call it 準備中."""
+    files = [page for part in CONTENTS["parts"] for page in pages(part["chapters"])]
+    labels = {
+        label
+        for file in files
+        if (notebook := ROOT / f"{file}.ipynb").exists()
+        for label in re.findall(r"\((sec-[\w-]+)\)=", notebook.read_text(encoding="utf-8"))
+    }
+    assert "sec-4" in labels
+    for page in (ROOT / "book").rglob("*.md"):
+        announced = re.findall(r"{ref}`(sec-[\w-]+)`（準備中）", page.read_text(encoding="utf-8"))
+        assert not labels & set(announced), page.name
